@@ -1,0 +1,115 @@
+"""The face that the training loop sees: passes over one side's blocks. Two implementations: Spark stages, in-process.
+
+Both run the same functions of `als.work` on the same blocks, so they give the same bits.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from recsys_spark.als import work
+from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block
+from recsys_spark.blocks.plan import Plan
+from recsys_spark.errors import FitError
+from recsys_spark.kernels.projection import ProjectionSums, Scales
+from recsys_spark.kernels.rows import F32
+from recsys_spark.kernels.sweep import SweepSums
+
+Result = TypeVar("Result")
+Work = Callable[[Block, work.View], Result]
+
+
+class Exchange(Protocol):
+    """How solved rows reach the blocks that refer to them."""
+
+    def publish(self, side: int, factors: F32, biases: F32) -> None:
+        """Make a side's rows, factors (n, k) and biases (n,), those that `view` shows from now on."""
+
+    def fix_biases(self, side: int, biases: F32) -> None:
+        """Hold a side's biases (n,) fixed: its own blocks see them in their views."""
+
+    def view(self, block: Block) -> work.View:
+        """The rows a block needs."""
+
+
+class Executor(ABC):
+    """Passes over the blocks of a plan. Driver."""
+
+    def __init__(self, plan: Plan, exchange: Exchange) -> None:
+        self.plan = plan
+        self.exchange = exchange
+        self._factors: list[F32] = [np.empty((0, 0), np.float32)] * 2
+        self._biases: list[F32] = [np.empty(0, np.float32)] * 2
+
+    @abstractmethod
+    def map(self, side: int, task: Work[Result], *, views: bool = True) -> list[Result]:
+        """``task(block, view)`` for every block of a side, in any order; no view where ``views`` is False."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave nothing behind: no file, broadcast or persisted RDD."""
+
+    def survey(self, side: int) -> list[work.Survey]:
+        """Facts of a side's blocks, by start."""
+        return sorted(self.map(side, work.survey_block, views=False), key=lambda s: s.start)  # type: ignore[arg-type]
+
+    def mean_sums(self, scale: float) -> tuple[int, int]:
+        """(Σ w r, Σ w) on the grid."""
+        parts: Sequence[work.RowSums] = self.map(USERS, partial(work.sum_block, scale=scale), views=False)
+        return sum(p.weighted for p in parts), sum(p.weight for p in parts)
+
+    def start(self, orders: Sequence[work.Order], seed: int) -> list[int]:
+        """Initial factors of both sides, biases zero; returns each side's energy on its order's grid."""
+        energies = []
+        for side in (USERS, ITEMS):
+            task = partial(work.start_block, order=orders[side], seed=seed)
+            parts = sorted(self.map(side, task, views=False), key=lambda p: p.start)
+            factors = np.concatenate([p.factors for p in parts])
+            self._publish(side, factors, np.zeros(len(factors), np.float32))
+            energies.append(sum(p.energy for p in parts))
+        return energies
+
+    def half_sweep(self, order: work.Order) -> tuple[SweepSums, int]:
+        """Solve one side and publish it; returns its sums and the validation error's, on the order's grids.
+
+        Raises FitError naming the side and id of a row that has no solution.
+        """
+        parts = sorted(self.map(order.side, partial(work.sweep_block, order=order)), key=lambda p: p.start)
+        for p in parts:
+            self._check(order.side, p.start, p.sums.failed)
+        biases = np.concatenate([p.biases for p in parts])
+        if order.rank == self._factors[order.side].shape[1]:
+            self._publish(order.side, np.concatenate([p.factors for p in parts]), biases)
+        else:  # a pass over biases alone leaves the factors as they are
+            self._publish(order.side, self._factors[order.side], biases)
+        totals = [sum(p.sums[i] for p in parts) for i in range(3)]
+        sums = SweepSums(*totals, max_bias=max(p.sums.max_bias for p in parts), failed=-1)
+        return sums, sum(p.held_out_sse for p in parts)
+
+    def projection_sums(self, order: work.Order, scales: Scales) -> ProjectionSums:
+        """Both sums of the projection's normal equations over all blocks of a side. Errors as `half_sweep`."""
+        parts = self.map(order.side, partial(work.project_block, order=order, scales=scales))
+        for p in parts:
+            self._check(order.side, p.start, p.sums.failed)
+        return ProjectionSums(sum(p.sums.normal for p in parts), sum(p.sums.right for p in parts), -1)  # type: ignore[arg-type]
+
+    def rows(self, side: int) -> tuple[F32, F32]:
+        """(factors, biases) of a side as last published."""
+        return self._factors[side], self._biases[side]
+
+    def _publish(self, side: int, factors: F32, biases: F32) -> None:
+        self._factors[side], self._biases[side] = factors, biases
+        self.exchange.publish(side, factors, biases)
+
+    def _check(self, side: int, start: int, failed: int) -> None:
+        if failed >= 0:
+            name, row = SIDE_NAMES[side], self.plan.side(side).ids[start + failed].as_py()
+            raise FitError(
+                f"{name} {row!r} has no unique solution: its ratings leave a singular or non-finite system; "
+                f"raise the {name}'s reg (λ of the factors) or reg_bias above 0, or drop ratings that are not finite"
+            )

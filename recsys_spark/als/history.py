@@ -1,0 +1,62 @@
+"""The convergence record of a fit: one row per iteration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+
+from recsys_spark.als.model import HISTORY_SCHEMA
+
+
+@dataclass(frozen=True)
+class Terms:
+    """J by term, in the units of J (sums over training ratings and rows)."""
+
+    sse: float
+    reg_user: float
+    reg_item: float
+    reg_user_bias: float
+    reg_item_bias: float
+    reg_projection: float
+
+    @property
+    def objective(self) -> float:
+        """J."""
+        return sum(asdict(self).values())
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration's record; RMSEs in rating units, NaN where there is no validation rating."""
+
+    iteration: int
+    seconds: float
+    train_rmse: float
+    validation_rmse: float
+    terms: Terms
+
+    def line(self, max_iter: int) -> str:
+        """A progress line."""
+        validation = "" if math.isnan(self.validation_rmse) else f"  validation {self.validation_rmse:.4f}"
+        return (
+            f"iteration {self.iteration:>{len(str(max_iter))}}/{max_iter}  J {self.terms.objective:,.1f}  "
+            f"train {self.train_rmse:.4f}{validation}  {self.seconds:.2f} s"
+        )
+
+
+def table(iterations: list[Iteration]) -> pa.Table:
+    """The record as an Arrow table with `HISTORY_SCHEMA`."""
+    rows = [
+        {
+            "iteration": i.iteration,
+            "seconds": i.seconds,
+            "objective": i.terms.objective,
+            "train_rmse": i.train_rmse,
+            "validation_rmse": i.validation_rmse,
+            **asdict(i.terms),
+        }
+        for i in iterations
+    ]
+    return pa.Table.from_pylist(rows, schema=HISTORY_SCHEMA)

@@ -1,0 +1,48 @@
+"""The executor without Spark: blocks in memory, factors handed over as they are. Tests, small fits, one Spark task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recsys_spark.als.executor import Executor, Result, Work
+from recsys_spark.als.work import View
+from recsys_spark.blocks.layout import ITEMS, USERS, Block, other
+from recsys_spark.blocks.plan import Plan
+from recsys_spark.kernels.rows import F32, NO_F32, Other, pad
+
+
+class LocalExchange:
+    """An `Exchange` within one process."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, Other] = {}
+        self._kept: dict[int, F32] = {}
+
+    def publish(self, side: int, factors: F32, biases: F32) -> None:
+        """See `Exchange`."""
+        self._rows[side] = Other(pad(factors), biases)
+
+    def fix_biases(self, side: int, biases: F32) -> None:
+        """See `Exchange`."""
+        self._kept[side] = biases
+
+    def view(self, block: Block) -> View:
+        """See `Exchange`."""
+        kept = self._kept.get(block.side, NO_F32)
+        return View(self._rows[other(block.side)], kept[block.start : block.stop] if kept.size else kept)
+
+
+class InProcess(Executor):
+    """Blocks of both sides, one after another, in this process."""
+
+    def __init__(self, plan: Plan, blocks: Sequence[Block]) -> None:
+        super().__init__(plan, LocalExchange())
+        self._blocks = {side: [b for b in blocks if b.side == side] for side in (USERS, ITEMS)}
+
+    def map(self, side: int, task: Work[Result], *, views: bool = True) -> list[Result]:
+        """See `Executor`."""
+        return [task(b, self.exchange.view(b) if views else None) for b in self._blocks[side]]  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """See `Executor`; memory is all there is."""
+        self._blocks = {USERS: [], ITEMS: []}

@@ -1,0 +1,56 @@
+"""The settings of a fit, as data: validated once, logged with the run, part of a checkpoint's fingerprint."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+RegMode = Literal["constant", "weighted", "inverse_sqrt"]
+BiasMode = Literal["learned", "static", "none"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SideSettings(_Frozen):
+    """How one side (users or items) is regularised, in the units of J (sums over ratings, not means)."""
+
+    reg: float = Field(12.0, ge=0, description="λ of the factors: pull of a row towards its prior")
+    reg_mode: RegMode = Field("constant", description="λ(n): constant λ, weighted λ·n, inverse_sqrt λ/√(n+1)")
+    reg_bias: float = Field(3.0, ge=0, description="λ of the biases, constant in every mode")
+    bias: BiasMode = Field("learned", description="learned with the factors, static (shrunk means), or none")
+    reg_features: float = Field(120.0, gt=0, description="λ of the projection of features into factors")
+    reg_feature_bias: float = Field(10.0, gt=0, description="λ of the projection of features into the bias")
+    reg_groups: dict[str, float] = Field(
+        default_factory=dict, description="a multiplier of both projection λs for a feature group by name"
+    )
+
+
+class StopSettings(_Frozen):
+    """Early stopping on the validation RMSE (inactive without validation ratings)."""
+
+    tol: float = Field(1e-4, ge=0, description="relative improvement that counts as one")
+    patience: int = Field(3, ge=1, description="iterations without improvement before the fit stops")
+    min_iter: int = Field(3, ge=1, description="iterations before stopping is considered")
+
+
+class AlsSettings(_Frozen):
+    """Everything that decides the result of a fit, beside the data and the blocks' grid."""
+
+    rank: int = Field(20, ge=0, le=512, description="width of the factors; 0 is a model of biases alone")
+    max_iter: int = Field(20, ge=0, description="iterations: each solves items, then users")
+    seed: int = Field(0, description="seed of the initial factors")
+    mean: Literal["fitted", "none"] = Field("fitted", description="μ: weighted mean of the training ratings, or 0")
+    user: SideSettings = Field(default_factory=SideSettings)
+    item: SideSettings = Field(default_factory=SideSettings)
+    stop: StopSettings = Field(default_factory=StopSettings)
+    update_features_every: int = Field(1, ge=1, description="iterations between solves of the projections")
+    clip: tuple[float, float] | None = Field(None, description="scale that predictions are clipped to; None: that of the training ratings")
+
+    @model_validator(mode="after")
+    def _clip_is_a_range(self) -> AlsSettings:
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise ValueError(f"clip must be (low, high) with low < high, found {self.clip}")
+        return self

@@ -1,0 +1,150 @@
+"""The executor over Spark stages: each pass is one stage over one side's resident blocks, factors broadcast. Driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from recsys_spark.als.executor import Executor, Result, Work
+from recsys_spark.als.work import View
+from recsys_spark.blocks.layout import Block, other
+from recsys_spark.blocks.plan import Plan
+from recsys_spark.blocks.residency import BlockStore, Handle, Miss, clear_store, materialise
+from recsys_spark.kernels.rows import F32, NO_F32, Other, pad
+
+if TYPE_CHECKING:
+    from pyspark import RDD, SparkContext
+    from pyspark.core.broadcast import Broadcast
+
+
+class BroadcastViews:
+    """The executor's half of the broadcast exchange: shipped with a task, opens the broadcasts that it needs."""
+
+    def __init__(self, rows: dict[int, Broadcast[Other]], kept: dict[int, Broadcast[F32]]) -> None:
+        self._rows, self._kept = rows, kept
+
+    def view(self, block: Block) -> View:
+        """See `Exchange.view`."""
+        kept = self._kept[block.side].value[block.start : block.stop] if block.side in self._kept else NO_F32
+        return View(self._rows[other(block.side)].value, kept)
+
+
+class BroadcastExchange:
+    """The driver's half: the whole other side goes to every executor, once a half-sweep."""
+
+    def __init__(self, sc: SparkContext) -> None:
+        self._sc = sc
+        self._rows: dict[int, Broadcast[Other]] = {}
+        self._kept: dict[int, Broadcast[F32]] = {}
+
+    def publish(self, side: int, factors: F32, biases: F32) -> None:
+        """See `Exchange`. The side's last broadcast is destroyed: passes are eager, nothing refers to it any more."""
+        old = self._rows.get(side)
+        self._rows[side] = self._sc.broadcast(Other(pad(factors), biases))
+        if old is not None:
+            old.destroy()
+
+    def fix_biases(self, side: int, biases: F32) -> None:
+        """See `Exchange`."""
+        self._kept[side] = self._sc.broadcast(biases)
+
+    def views(self, side: int) -> BroadcastViews:
+        """What a pass over ``side`` ships."""
+        needed = other(side)
+        return BroadcastViews(
+            {needed: self._rows[needed]}, {side: self._kept[side]} if side in self._kept else {}
+        )  # fmt: skip
+
+    def view(self, block: Block) -> View:
+        """See `Exchange`; on the driver."""
+        return self.views(block.side).view(block)
+
+    def close(self) -> None:
+        """Destroy every broadcast."""
+        for broadcast in (*self._rows.values(), *self._kept.values()):
+            broadcast.destroy()
+        self._rows, self._kept = {}, {}
+
+
+class Stages(Executor):
+    """Blocks resident on executors.
+
+    Parameters
+    ----------
+    sc : SparkContext
+    plan : Plan
+    records : RDD of (slot, record)
+        As `blocks.build.block_records` gives it; persisted here on executors' disks until `close`.
+    fit : str
+        A name no other fit of the application has: files and RDDs are kept apart by it.
+    """
+
+    exchange: BroadcastExchange
+
+    def __init__(self, sc: SparkContext, plan: Plan, records: RDD[tuple[int, bytes]], fit: str) -> None:
+        from pyspark import StorageLevel
+
+        super().__init__(plan, BroadcastExchange(sc))
+        self._sc, self._fit = sc, fit
+        self._records = records.persist(StorageLevel.DISK_ONLY)
+        self._handles = self._records.mapPartitions(partial(materialise, fit=fit)).setName(f"block handles {fit}")
+        self._handles.persist(StorageLevel.MEMORY_ONLY)
+        try:
+            located = self._handles.mapPartitionsWithIndex(_locate).collect()
+        except BaseException:
+            self.close()
+            raise
+        self._partition = {slot: partition for partition, slot, _ in located}
+        self._slots = {side: [slot for _, slot, s in located if s == side] for side in {s for _, _, s in located}}
+
+    def map(self, side: int, task: Work[Result], *, views: bool = True) -> list[Result]:
+        """See `Executor`. One stage; blocks whose file is missing are rerun from their records in another."""
+        shipped = self.exchange.views(side) if views else None
+        results: list[Any] = self._run(self._handles, partial(_on_handles, self._fit, task, shipped), self._slots[side])
+        missed = [r.slot for r in results if isinstance(r, Miss)]
+        if missed:
+            results = [r for r in results if not isinstance(r, Miss)]
+            results += self._run(self._records, partial(_on_records, self._fit, task, shipped), missed)
+        return results
+
+    def close(self) -> None:
+        """See `Executor`. Files on executors that are gone went with them."""
+        try:
+            self._handles.mapPartitions(partial(clear_store, fit=self._fit)).count()
+        finally:
+            self.exchange.close()
+            self._handles.unpersist()
+            self._records.unpersist()
+
+    def _run(self, rdd: RDD[Any], f: Callable[[Iterable[Any]], Iterable[Any]], slots: list[int]) -> list[Any]:
+        partitions = sorted({self._partition[slot] for slot in slots})
+        wanted = frozenset(slots)
+        return self._sc.runJob(rdd, partial(_only, wanted, f), partitions)
+
+
+def _locate(partition: int, handles: Iterable[Handle]) -> Iterator[tuple[int, int, int]]:
+    return ((partition, h.slot, h.side) for h in handles)
+
+
+def _only(slots: frozenset[int], f: Callable[[Iterable[Any]], Iterable[Any]], elements: Iterable[Any]) -> list[Any]:
+    return list(f(e for e in elements if e[0] in slots))
+
+
+def _on_handles(
+    fit: str, task: Work[Result], shipped: BroadcastViews | None, handles: Iterable[Handle]
+) -> Iterator[Result | Miss]:
+    store = BlockStore.here(fit)
+    for handle in handles:
+        block = store.open(handle)
+        yield block if isinstance(block, Miss) else task(block, shipped.view(block) if shipped else None)  # type: ignore[arg-type]
+
+
+def _on_records(
+    fit: str, task: Work[Result], shipped: BroadcastViews | None, records: Iterable[tuple[int, bytes]]
+) -> Iterator[Result]:
+    store = BlockStore.here(fit)
+    for slot, record in records:
+        store.put(slot, record)
+        block = Block.from_buffer(record)
+        yield task(block, shipped.view(block) if shipped else None)  # type: ignore[arg-type]

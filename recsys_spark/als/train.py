@@ -1,0 +1,208 @@
+"""The story of a fit: start, then iterations of items and users, each with its projection, until done. Driver.
+
+The loop sees an `Executor` and nothing of Spark, so a fit in one process and a fit on a cluster are the same fit.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys_spark.als import history
+from recsys_spark.als.executor import Executor
+from recsys_spark.als.history import Iteration, Terms
+from recsys_spark.als.model import FittedModel, SideModel
+from recsys_spark.als.orders import Facts, Orders
+from recsys_spark.als.settings import AlsSettings, StopSettings
+from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.errors import FitError
+from recsys_spark.features.columns import FeatureColumn
+from recsys_spark.kernels.exact import off_grid
+from recsys_spark.kernels.projection import solve_projection
+
+log = logging.getLogger(__name__)
+
+Columns = tuple[Sequence[FeatureColumn], Sequence[FeatureColumn]]
+
+
+@dataclass(frozen=True)
+class HalfStep:
+    """What is known after one side was solved: for those who watch J fall."""
+
+    iteration: int
+    side: int
+    terms: Terms
+
+
+def train(
+    executor: Executor,
+    settings: AlsSettings,
+    columns: Columns = ((), ()),
+    *,
+    watch: Callable[[HalfStep | Iteration], None] | None = None,
+) -> FittedModel:
+    """Fit the model of the blocks that ``executor`` holds.
+
+    Parameters
+    ----------
+    executor : Executor
+        Blocks of both sides; left open.
+    settings : AlsSettings
+        What to fit.
+    columns : pair of sequences of FeatureColumn
+        Feature columns of users and of items.
+    watch : callable, optional
+        Called with every `HalfStep` and every finished `Iteration`.
+
+    Raises
+    ------
+    FitError
+        Where a row has no solution or nothing is left to fit.
+    ConfigError
+        Where settings name feature groups that do not exist.
+    """
+    return _Fit(executor, settings, columns, watch or (lambda event: None)).run()
+
+
+@dataclass
+class _Best:
+    """The rows and projections of the best iteration so far."""
+
+    iteration: int
+    score: float
+    rows: list[tuple[np.ndarray, np.ndarray]]
+    projections: list[np.ndarray]
+
+
+class _Fit:
+    """One fit's state on the driver: what the terms of J are now, the history, the best iteration."""
+
+    def __init__(
+        self, executor: Executor, settings: AlsSettings, columns: Columns, watch: Callable[[HalfStep | Iteration], None]
+    ) -> None:
+        self.executor, self.settings, self.columns, self.watch = executor, settings, columns, watch
+        self.facts = Facts.merged(executor.survey(USERS), executor.survey(ITEMS))
+        if not self.facts.ratings:
+            raise FitError("no training rating in the blocks: nothing to fit")
+        self.orders = Orders(settings, self.facts, self._mean(), columns)
+        self.sse = math.nan
+        self.reg = [0.0, 0.0]
+        self.reg_bias = [0.0, 0.0]
+        self.total_weight = float(self.facts.counts[USERS].sum())
+        self.held_out_sse = 0.0
+
+    def run(self) -> FittedModel:
+        self._start()
+        iterations: list[Iteration] = []
+        best = self._snapshot(0, math.inf)
+        patience = _Patience(self.settings.stop)
+        stop_reason = f"all {self.settings.max_iter} iterations done"
+        for number in range(1, self.settings.max_iter + 1):
+            began = time.perf_counter()
+            for side in (ITEMS, USERS):
+                if self.columns[side] and (number - 1) % self.settings.update_features_every == 0:
+                    self._solve_projection(side)
+                self._half_sweep(side)
+                self.watch(HalfStep(number, side, self._terms()))
+            record = self._record(number, time.perf_counter() - began)
+            iterations.append(record)
+            self.watch(record)
+            log.info(record.line(self.settings.max_iter))
+            if not self.facts.held_out or record.validation_rmse < best.score:
+                best = self._snapshot(number, record.validation_rmse)
+            if self.facts.held_out and patience.exhausted(record):
+                stop_reason = f"validation RMSE has not improved by {patience.stop.tol:g} since iteration {patience.since}"
+                break
+        return self._model(best, iterations, stop_reason)
+
+    def _mean(self) -> float:
+        if self.settings.mean == "none":
+            return 0.0
+        weighted, weight = self.executor.mean_sums(self.facts.mean_scale)
+        return weighted / weight
+
+    def _start(self) -> None:
+        starts = [self.orders.start_order(side) for side in (USERS, ITEMS)]
+        energies = self.executor.start(starts, self.settings.seed)
+        self.reg = [float(off_grid(e, o.scale)) for e, o in zip(energies, starts, strict=True)]
+        for side in (ITEMS, USERS):
+            if self.orders.side(side).bias == "static":
+                sums, _ = self.executor.half_sweep(self.orders.bias_order(side))
+                self.orders.max_bias[side] = sums.max_bias
+        for side in (ITEMS, USERS):
+            if self.orders.side(side).bias == "static":
+                self.executor.exchange.fix_biases(side, self.executor.rows(side)[1])
+
+    def _solve_projection(self, side: int) -> None:
+        order, scales = self.orders.order(side), self.orders.projection_scales(side)
+        penalty = self.orders.penalty(side)
+        if not penalty.size:  # neither factors nor a learned bias to predict
+            return
+        sums = self.executor.projection_sums(order, scales)
+        solved = solve_projection(sums.normal, sums.right, scales, penalty)
+        self.orders.projections[side] = np.zeros_like(order.projection)
+        self.orders.projections[side][:, : solved.shape[1]] = solved
+
+    def _half_sweep(self, side: int) -> None:
+        order = self.orders.order(side)
+        sums, held_out = self.executor.half_sweep(order)
+        self.orders.max_bias[side] = sums.max_bias
+        self.sse, self.reg[side], self.reg_bias[side] = (float(off_grid(s, order.scale)) for s in sums[:3])
+        self.held_out_sse = float(off_grid(held_out, order.held_out_scale))
+
+    def _terms(self) -> Terms:
+        return Terms(self.sse, *self.reg, *self.reg_bias, reg_projection=self.orders.penalty_energy())
+
+    def _record(self, number: int, seconds: float) -> Iteration:
+        held = self.facts.held_out
+        validation = math.sqrt(self.held_out_sse / held) if held else math.nan
+        return Iteration(number, seconds, math.sqrt(self.sse / self.total_weight), validation, self._terms())
+
+    def _snapshot(self, iteration: int, score: float) -> _Best:
+        rows = [self.executor.rows(side) for side in (USERS, ITEMS)]
+        return _Best(iteration, score, rows, list(self.orders.projections))
+
+    def _model(self, best: _Best, iterations: list[Iteration], stop_reason: str) -> FittedModel:
+        sides = []
+        for side in (USERS, ITEMS):
+            factors, biases = best.rows[side]
+            projection = best.projections[side]
+            sides.append(
+                SideModel(
+                    ids=self.executor.plan.side(side).ids,
+                    factors=np.ascontiguousarray(factors),
+                    biases=biases,
+                    counts=self.facts.counts[side],
+                    columns=tuple(self.columns[side]),
+                    projection=np.ascontiguousarray(projection[:, :-1]),
+                    projection_bias=np.ascontiguousarray(projection[:, -1]),
+                )
+            )
+        return FittedModel(
+            user=sides[USERS],
+            item=sides[ITEMS],
+            mu=self.orders.mean,
+            clip=self.orders.clip,
+            settings=self.settings,
+            history=history.table(iterations),
+            best_iteration=best.iteration,
+            stop_reason=stop_reason,
+        )
+
+
+class _Patience:
+    """Early stopping: counts iterations since the validation RMSE last fell by the tolerance."""
+
+    def __init__(self, stop: StopSettings) -> None:
+        self.stop, self.since, self.score = stop, 0, math.inf
+
+    def exhausted(self, record: Iteration) -> bool:
+        """Whether to stop after this iteration."""
+        if record.validation_rmse < self.score * (1.0 - self.stop.tol):
+            self.since, self.score = record.iteration, record.validation_rmse
+        return record.iteration >= self.stop.min_iter and record.iteration - self.since >= self.stop.patience

@@ -1,0 +1,155 @@
+"""A rating block: every rating of a contiguous range of one side's rows, in one buffer that can be memory-mapped.
+
+Worked example: 3 users × 4 items in 2 user blocks. Ids are sorted and numbered 0, 1, …; a block holds a range of rows.
+
+    ratings            item 10  20  30  40        user block 0: rows 0..1 (users 7, 8)
+      user 7 (row 0)         4   .   3   .          indptr  0  2  3
+      user 8 (row 1)         .   5   .   .          cols    0  2 | 1        sorted by column within a row
+      user 9 (row 2)         1   .   .   2          values  4  3 | 5
+                                                  user block 1: rows 2..2 (user 9)
+                                                    indptr  0  2
+                                                    cols    0  3
+                                                    values  1  2
+
+>>> import numpy as np
+>>> entries = Entries.of(rows=[2, 0, 1, 0, 2], cols=[3, 2, 1, 0, 0], values=[2, 3, 5, 4, 1])
+>>> from recsys_spark.blocks.assemble import assemble
+>>> first, second = (assemble(0, lo, hi, [entries.between(lo, hi)]) for lo, hi in [(0, 2), (2, 3)])
+>>> [a.tolist() for a in (first.ratings.indptr, first.ratings.cols, first.ratings.values)]
+[[0, 2, 3], [0, 2, 1], [4.0, 3.0, 5.0]]
+>>> [a.tolist() for a in (second.ratings.indptr, second.ratings.cols, second.ratings.values)]
+[[0, 2], [0, 3], [1.0, 2.0]]
+>>> Block.from_buffer(second.to_bytes()).ratings.values.tolist()
+[1.0, 2.0]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from recsys_spark.errors import FitError
+from recsys_spark.kernels.rows import NO_F32, Csr
+
+USERS, ITEMS = 0, 1
+SIDE_NAMES = ("user", "item")
+_MAGIC = b"RSBLK001"
+_ALIGN = 64
+
+
+def other(side: int) -> int:
+    """The side that ``side`` is rated against."""
+    return 1 - side
+
+
+class Entries(NamedTuple):
+    """Unsorted (row, col, value, weight) entries of one side, global row and column numbers."""
+
+    rows: np.ndarray  # (m,) int32
+    cols: np.ndarray  # (m,) int32
+    values: np.ndarray  # (m,) float32
+    weights: np.ndarray  # (m,) float32, or (0,) where every weight is 1
+
+    @classmethod
+    def of(cls, rows: Sequence, cols: Sequence, values: Sequence, weights: Sequence | None = None) -> Entries:
+        """Entries from anything array-like."""
+        return cls(
+            np.asarray(rows, np.int32),
+            np.asarray(cols, np.int32),
+            np.asarray(values, np.float32),
+            NO_F32 if weights is None else np.asarray(weights, np.float32),
+        )
+
+    def between(self, low: int, high: int) -> Entries:
+        """The entries of rows low:high."""
+        return self.take(np.flatnonzero((self.rows >= low) & (self.rows < high)))
+
+    def take(self, where: np.ndarray) -> Entries:
+        """The entries at ``where``, in that order."""
+        weights = self.weights[where] if self.weights.size else self.weights
+        return Entries(self.rows[where], self.cols[where], self.values[where], weights)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Entries]) -> Entries:
+        """All parts' entries, one after another; parts without weights count as weight 1 beside parts with."""
+        if not parts:
+            return cls.of([], [], [])
+        weighted = any(p.weights.size for p in parts)
+        weights = [p.weights if p.weights.size else np.ones(len(p.rows), np.float32) for p in parts]
+        return cls(
+            *(np.concatenate([p[i] for p in parts]) for i in range(3)),
+            np.concatenate(weights) if weighted else NO_F32,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One block of one side. Its arrays are C-contiguous views of one buffer where it was read from one."""
+
+    side: int
+    start: int  # number of the first row
+    ratings: Csr  # n rows; columns are the other side's row numbers
+    features: Csr  # n rows; columns are the side's feature columns
+    held_out: Csr  # n rows of validation ratings (users only; else empty)
+    keys: np.ndarray  # (n,) uint64, the ids' keys (`kernels.start`)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the block, those without ratings included."""
+        return self.ratings.n_rows
+
+    @property
+    def stop(self) -> int:
+        """Number of the row after the last."""
+        return self.start + self.n_rows
+
+    def to_bytes(self) -> bytes:
+        """One binary record: magic, a JSON header of names, types, lengths and offsets, the arrays, each aligned."""
+        arrays = {
+            f"{part}.{name}": array
+            for part in ("ratings", "features", "held_out")
+            for name, array in getattr(self, part)._asdict().items()
+        } | {"keys": self.keys}
+        header: dict[str, object] = {"side": self.side, "start": self.start}
+        offset, layout = 0, {}
+        for name, array in arrays.items():
+            layout[name] = [array.dtype.str, len(array), offset]
+            offset += -(-array.nbytes // _ALIGN) * _ALIGN
+        header["arrays"] = layout
+        text = json.dumps(header).encode()
+        text += b" " * (-(len(text) + len(_MAGIC) + 8) % _ALIGN)
+        out = bytearray(len(_MAGIC) + 8 + len(text) + offset)
+        out[:8] = _MAGIC
+        out[8:16] = len(text).to_bytes(8, "little")
+        out[16 : 16 + len(text)] = text
+        base = 16 + len(text)
+        for name, array in arrays.items():
+            at = base + layout[name][2]
+            out[at : at + array.nbytes] = np.ascontiguousarray(array).data.cast("B") if array.size else b""
+        return bytes(out)
+
+    @classmethod
+    def from_buffer(cls, buffer: bytes | memoryview | np.ndarray) -> Block:
+        """The block of a record, without copying. Raises FitError where the buffer is not a whole record."""
+        raw = np.frombuffer(buffer, np.uint8)
+        if len(raw) < 16 or raw[:8].tobytes() != _MAGIC:
+            raise FitError(f"not a rating block: {len(raw)} bytes that do not start with {_MAGIC!r}")
+        base = 16 + int.from_bytes(raw[8:16].tobytes(), "little")
+        header = json.loads(raw[16:base].tobytes())
+        found = {}
+        for name, (kind, length, offset) in header["arrays"].items():
+            size = np.dtype(kind).itemsize * length
+            piece = raw[base + offset : base + offset + size]
+            if len(piece) != size:
+                raise FitError(f"a rating block is cut short: array {name} wants {size} bytes, {len(piece)} are there")
+            found[name] = piece.view(kind)
+        csrs = {
+            part: Csr(*(found[f"{part}.{name}"] for name in Csr._fields)) for part in ("ratings", "features", "held_out")
+        }
+        return cls(header["side"], header["start"], keys=found["keys"], **csrs)
+
+

@@ -1,0 +1,103 @@
+"""Which row belongs to which block: the sorted ids of both sides, their numbers, and the cuts between blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
+from recsys_spark.blocks.partition import balanced_bounds, lookup
+from recsys_spark.errors import DataError
+from recsys_spark.kernels.start import keys_of
+
+
+@dataclass(frozen=True, eq=False)
+class SidePlan:
+    """One side's index: row i is ``ids[i]``; block b holds rows ``bounds[b]:bounds[b + 1]``."""
+
+    ids: pa.Array  # (n,) int64 or string, sorted, unique
+    bounds: np.ndarray  # (blocks + 1,) int64
+    n_features: int
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks."""
+        return len(self.bounds) - 1
+
+    def rows(self, wanted: pa.Array | pa.ChunkedArray) -> np.ndarray:
+        """Row numbers of ids, -1 where unknown."""
+        return lookup(self.ids, wanted)
+
+    def keys(self, block: int) -> np.ndarray:
+        """Keys of the block's ids, uint64."""
+        ids = self.ids.slice(self.bounds[block], self.bounds[block + 1] - self.bounds[block])
+        return keys_of(ids.to_numpy(zero_copy_only=False))
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Both sides' plans. Small enough to broadcast: ids and cuts, no ratings. Slots number all blocks, users first."""
+
+    user: SidePlan
+    item: SidePlan
+
+    def side(self, side: int) -> SidePlan:
+        """The plan of USERS or ITEMS."""
+        return self.user if side == USERS else self.item
+
+    @property
+    def n_slots(self) -> int:
+        """Blocks of both sides together."""
+        return self.user.n_blocks + self.item.n_blocks
+
+    def slot(self, side: int, block: int) -> int:
+        """The number of a block among all blocks."""
+        return block if side == USERS else self.user.n_blocks + block
+
+    def slots(self) -> Iterator[tuple[int, int, int]]:
+        """(slot, side, block) of every block."""
+        for side in (USERS, ITEMS):
+            for block in range(self.side(side).n_blocks):
+                yield self.slot(side, block), side, block
+
+
+def plan_side(
+    side: int, rated: pa.Table, featured: pa.Array | pa.ChunkedArray | None, n_features: int, blocks: int
+) -> SidePlan:
+    """The index of a side: every id with training ratings or in its feature table, sorted.
+
+    Parameters
+    ----------
+    rated : pa.Table with columns ``id``, ``count``
+        Ids with training ratings and how many.
+    featured : pa.Array, optional
+        Ids of the feature table.
+
+    Raises
+    ------
+    DataError
+        Where a side has no id at all, ids are neither integers nor strings, or more than 2³¹ - 1 of them.
+    """
+    name = SIDE_NAMES[side]
+    ids = rated.column("id").combine_chunks()
+    if not (pa.types.is_integer(ids.type) or pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)):
+        raise DataError(f"{name} ids must be integers or strings, found {ids.type}; cast the column first")
+    kind = pa.int64() if pa.types.is_integer(ids.type) else pa.string()
+    ids = pc.cast(ids, kind)
+    if featured is not None:
+        extra = pc.cast(featured.combine_chunks() if isinstance(featured, pa.ChunkedArray) else featured, kind)
+        merged = pc.unique(pa.concat_arrays([ids, extra]))
+    else:
+        merged = ids
+    merged = merged.take(pc.sort_indices(merged))
+    if not len(ids):
+        raise DataError(f"no training rating left to index {name}s by: the ratings are empty or all held out")
+    if len(merged) >= 2**31:
+        raise DataError(f"{len(merged)} {name} ids are more than the 2147483647 that a row number can hold")
+    counts = np.zeros(len(merged))
+    counts[lookup(merged, ids)] = rated.column("count").to_numpy()
+    return SidePlan(merged, balanced_bounds(counts, blocks), n_features)

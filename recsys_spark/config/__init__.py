@@ -1,0 +1,37 @@
+"""The settings of all jobs: one typed tree, read from YAML files and the command line."""
+
+from recsys_spark.config.load import load_settings
+from recsys_spark.config.tree import (
+    BlockSettings,
+    EvaluateSettings,
+    FeatureSettings,
+    GenerateSettings,
+    GroupSpec,
+    IngestSettings,
+    PysparkSettings,
+    ScoreSettings,
+    Settings,
+    SplitSettings,
+    TrackingSettings,
+    conf_dir,
+    dataset_slug,
+    step_root,
+)
+
+__all__ = [
+    "BlockSettings",
+    "EvaluateSettings",
+    "FeatureSettings",
+    "GenerateSettings",
+    "GroupSpec",
+    "IngestSettings",
+    "PysparkSettings",
+    "ScoreSettings",
+    "Settings",
+    "SplitSettings",
+    "TrackingSettings",
+    "conf_dir",
+    "dataset_slug",
+    "load_settings",
+    "step_root",
+]

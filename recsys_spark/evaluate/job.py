@@ -1,0 +1,185 @@
+"""The step `evaluate`: the trained model and the baselines on the test fold; driver."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recsys_spark import lake
+from recsys_spark.cli import JobResult
+from recsys_spark.config import Settings, step_root
+from recsys_spark.errors import DataError, EnvironmentProblem
+from recsys_spark.evaluate.rating import Floats, rating_classes
+from recsys_spark.evaluate.report import MODEL, Report
+from recsys_spark.schema import ITEM, PART, PREDICTION, RATING, TEST, TRAIN, USER
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from recsys_spark.als.model import FittedModel
+    from recsys_spark.ml.model import BlockALSModel
+
+log = logging.getLogger(__name__)
+
+_MAX_CLASSES = 101
+"""Most distinct ratings that are taken for classes: a scale by hundredths, or stars; beyond, accuracy says nothing."""
+
+
+def run(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> JobResult:
+    """Publish the tables `predictions` and `bins`, ``metrics.json``, ``results.md`` and ``figures/*.png``.
+
+    Raises
+    ------
+    NotPublishedError
+        The data set is not ingested or split, or no model is trained.
+    DataError
+        There is no test row, or a prediction is missing.
+    """
+    from recsys_spark.ingest.split_job import RATINGS, split_root
+    from recsys_spark.ml.model import BlockALSModel
+
+    ingested = lake.current(spark, step_root(settings, "ingest"), "ingest")
+    split = lake.current(spark, split_root(settings), "split")
+    trained = lake.current(spark, step_root(settings, "train"), "train")
+    choice = settings.split.model_dump(mode="json", include={"name", "test_fold", "validation_share", "seed"})
+    published = lake.publish(
+        spark,
+        step_root(settings, "evaluate"),
+        step="evaluate",
+        settings={
+            "evaluate": settings.evaluate.model_dump(mode="json"),
+            "split": choice,
+            "biases": settings.train.model_dump(mode="json", exclude={"rank"}),
+        },
+        inputs={"split": split.manifest.version, "train": trained.manifest.version},
+        write=lambda draft: _write(
+            draft,
+            lake.read_table(spark, split.path, RATINGS),
+            BlockALSModel.load(f"{trained.path}/model"),
+            settings,
+            ingested.manifest.extra["scale"],
+        ),
+    )
+    extra = published.manifest.extra
+    log.info("test fold %d of split %s\n%s", settings.split.test_fold, settings.split.name, extra["results"])
+    outputs = {
+        "evaluate": published.path,
+        "metrics": f"{published.path}/metrics.json",
+        "figures": f"{published.path}/figures",
+        "predictions": published.table("predictions"),
+    }
+    metrics = {name: float("nan") if value is None else value for name, value in extra["metrics"].items()}
+    return JobResult(metrics=metrics, outputs=outputs)
+
+
+def choose_classes(scale: Mapping[str, float | None], train: DataFrame) -> Floats:
+    """The values that a rating may take: the scale's own, or where it has no step, those that occur in training.
+
+    Raises
+    ------
+    DataError
+        Too many different ratings to be classes.
+    """
+    import numpy as np
+    from pyspark.sql import functions as F
+
+    low, high, step = scale["low"], scale["high"], scale.get("step")
+    if low is not None and high is not None and step:
+        return rating_classes(low, high, step)
+    found = train.select(F.col(RATING).cast("double").alias("r")).distinct().limit(_MAX_CLASSES + 1).collect()
+    if len(found) > _MAX_CLASSES:
+        raise DataError(
+            f"more than {_MAX_CLASSES} different ratings in training, and the scale {low} to {high} has no step: "
+            "there are no rating classes to measure accuracy over; round the ratings"
+        )
+    return np.sort(np.array([row["r"] for row in found], np.float64))
+
+
+def _write(
+    draft: lake.Draft,
+    ratings: DataFrame,
+    model: BlockALSModel,
+    settings: Settings,
+    scale: Mapping[str, Any],
+) -> dict[str, Any]:
+    from recsys_spark.evaluate.aggregate import class_counts, require_predictions, sums_by_bin
+    from recsys_spark.ingest.splits import parts
+
+    spark, chosen = ratings.sparkSession, settings.split
+    split = parts(ratings, chosen.test_fold, chosen.validation_share, chosen.seed)
+    train = split.where(split[PART] == TRAIN).select(USER, ITEM, RATING).persist()
+    try:
+        classes = choose_classes(scale, train)
+        test = split.where(split[PART] == TEST).select(USER, ITEM, RATING)
+        draft.write_table(_predict(test, train, model, settings, scale, f"{draft.path}/_checkpoints"), "predictions")
+    finally:
+        train.unpersist()
+    if not draft.tables["predictions"].rows:
+        raise DataError(f"fold {chosen.test_fold} of the split {chosen.name} has no test rows")
+    predictions = spark.read.parquet(f"{draft.path}/predictions")
+    sums = sums_by_bin(predictions, [PREDICTION, *settings.evaluate.baselines], classes, settings.evaluate.bins)
+    for name, of_bins in sums.items():
+        require_predictions(predictions, name, of_bins)
+    report = Report({MODEL: sums.pop(PREDICTION), **sums}, settings.evaluate.bins)
+    bins = spark.createDataFrame(
+        report.bins(), "predictor string, bin string, low int, n bigint, rmse double, mae double, accuracy double"
+    )
+    draft.write_table(bins.coalesce(1), "bins")
+    draft.write_text("metrics.json", report.to_json())
+    draft.write_text("results.md", report.to_markdown())
+    counts = class_counts(predictions, [RATING, PREDICTION], classes)
+    _draw(spark, draft, report, model.fitted, classes, counts[RATING], counts[PREDICTION])
+    return {"metrics": report.finite_metrics(), "results": report.to_markdown(), "classes": classes.tolist()}
+
+
+def _predict(
+    test: DataFrame,
+    train: DataFrame,
+    model: BlockALSModel,
+    settings: Settings,
+    scale: Mapping[str, Any],
+    checkpoints: str,
+) -> DataFrame:
+    """The test rows with `train_count`, `prediction` and a column for each baseline."""
+    from recsys_spark.evaluate.aggregate import with_train_counts
+    from recsys_spark.evaluate.baselines import add_baselines
+
+    scored = model.copy().setColdStartStrategy("fallback").setPredictionCol(PREDICTION).transform(test)
+    return add_baselines(
+        with_train_counts(scored, train).select(USER, ITEM, RATING, PREDICTION, "train_count"),
+        train,
+        settings.evaluate.baselines,
+        settings=settings.train,
+        pyspark=settings.evaluate.pyspark,
+        scale=(scale["low"], scale["high"]),
+        checkpoints=checkpoints,
+    )
+
+
+def _draw(
+    spark: SparkSession,
+    draft: lake.Draft,
+    report: Report,
+    fitted: FittedModel,
+    classes: Floats,
+    ratings: Sequence[int],
+    predictions: Sequence[int],
+) -> None:
+    """Figures are drawn on the driver's disk, and copied to where the lake is."""
+    try:
+        from recsys_spark.evaluate import figures
+    except ModuleNotFoundError as error:
+        raise EnvironmentProblem(f"figures need {error.name}: run `pip install recsys-spark[plots]`") from error
+    drawn = {
+        "learning_curve": figures.learning_curve(fitted.history, fitted.best_iteration),
+        "rating_histogram": figures.rating_histogram(classes.tolist(), ratings, predictions),
+        "popularity_bins": figures.popularity_bins(report.labels, report.rows, report.rmse()),
+    }
+    with tempfile.TemporaryDirectory(prefix="recsys-spark-figures-") as scratch:
+        folder = Path(scratch) / "figures"
+        figures.save_figures(drawn, folder)
+        lake.copy_from_local(spark, folder, f"{draft.path}/figures")

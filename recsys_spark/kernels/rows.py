@@ -1,0 +1,83 @@
+"""The arrays that kernels take: one side's rows, the other side they refer to, and how the rows are regularised.
+
+Symbols, used everywhere: n rows, m entries, k rank, K padded rank, d feature columns; θ = (factors, bias) of a row.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+
+NO_F32: F32 = np.empty(0, np.float32)
+
+
+class Csr(NamedTuple):
+    """Rows of a sparse matrix: entries ``indptr[i]:indptr[i + 1]`` belong to row i, sorted by column."""
+
+    indptr: I64  # (n + 1,)
+    cols: I32  # (m,)
+    values: F32  # (m,)
+    weights: F32  # (m,), or (0,) where every weight is 1
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, empty ones included."""
+        return len(self.indptr) - 1
+
+    def row_weights(self) -> F64:
+        """Σw of each row, float64 of shape (n,), added in the order of the entries."""
+        if not self.weights.size:
+            return np.diff(self.indptr).astype(np.float64)
+        owner = np.repeat(np.arange(self.n_rows), np.diff(self.indptr))
+        return np.bincount(owner, weights=self.weights.astype(np.float64), minlength=self.n_rows)
+
+
+class Other(NamedTuple):
+    """The rows of the other side that a block refers to."""
+
+    factors: F32  # (N, K), columns k.. are zero
+    biases: F32  # (N,)
+
+
+class Reg(NamedTuple):
+    """Precisions Λ of a side's rows."""
+
+    factor: F64  # (n,) λ(n_i) of each row
+    bias: float  # λ_b, the same for every row
+
+
+class Prior(NamedTuple):
+    """What a row is pulled towards: features through a projection, or zero where there are no features."""
+
+    features: Csr  # (n, d); an empty CSR where d = 0
+    projection: F64  # (d, k + 1), the last column predicts the bias
+
+
+def empty_csr(n_rows: int) -> Csr:
+    """A CSR of ``n_rows`` rows without entries."""
+    return Csr(np.zeros(n_rows + 1, np.int64), np.empty(0, np.int32), NO_F32, NO_F32)
+
+
+def padded_rank(rank: int) -> int:
+    """The width that kernels are compiled for: the next multiple of 8 up to 32, of 16 beyond (at least 8).
+
+    Zero columns add exact zeros to every product, so the padding changes no result.
+    """
+    step = 8 if rank <= 32 else 16
+    return max(step, -(-rank // step) * step)
+
+
+def pad(factors: F32) -> F32:
+    """Factors (N, k) as a C-contiguous (N, K) with zero columns k.."""
+    width = padded_rank(factors.shape[1])
+    out = np.zeros((len(factors), width), np.float32)
+    out[:, : factors.shape[1]] = factors
+    return out

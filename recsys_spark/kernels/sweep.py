@@ -1,0 +1,164 @@
+"""The half-sweep: every row of one side solved jointly for its factors and bias, the other side held fixed.
+
+Row i minimises  Σ_j w_ij (r_ij - μ - b_j - θ·[p_j, 1])² + (θ - m_i)ᵀ Λ_i (θ - m_i),  θ = (q_i, c_i), m_i = (Wᵀx_i, wᵀx_i):
+θ = (A + Λ)⁻¹ (b + Λ m). Its value there is  Σ w y² + mᵀΛm - θᵀ(b + Λm), and the squared error is that minus the
+regularisation, so the objective costs nothing beyond the solve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from recsys_spark.kernels.exact import on_grid
+from recsys_spark.kernels.gram import row_system_for, scratch_for
+from recsys_spark.kernels.projection import prior_means
+from recsys_spark.kernels.rows import F32, F64, I64, Csr, Other, Prior, Reg, padded_rank
+from recsys_spark.kernels.solve import substitute
+
+
+class Bias(NamedTuple):
+    """What the biases of the rows being solved do: solved for with the factors, or kept as they are."""
+
+    mean: float  # μ
+    learned: bool
+    kept: F32  # (n,) the biases held fixed where not learned, else (0,)
+
+
+class SweepSums(NamedTuple):
+    """Sums over a block's rows in units of 1/scale (see `kernels.exact`), and what the next bounds need."""
+
+    sse: int  # Σ w (r - r̂)²
+    reg_factor: int  # Σ λ_i ‖q_i - Wᵀx_i‖²
+    reg_bias: int  # λ_b Σ (c_i - wᵀx_i)²
+    max_bias: float  # max |c_i|
+    failed: int  # the first row whose system is singular or not finite, or -1
+
+
+def half_sweep(
+    rows: Csr, other: Other, prior: Prior, reg: Reg, bias: Bias, rank: int, scale: float
+) -> tuple[F32, F32, SweepSums]:
+    """Solve every row. Executor (or anywhere: arrays in, arrays out).
+
+    Parameters
+    ----------
+    rows : Csr of n rows
+        Ratings r_ij of this side's rows, columns index ``other``.
+    other : Other
+        Factors (N, K) padded, biases (N,).
+    prior : Prior
+        Features of the rows and the projection (d, k + 1).
+    reg : Reg
+        λ_i (n,) and λ_b.
+    bias : Bias
+        Whether the bias is part of θ.
+    rank : int
+        k.
+    scale : float
+        Grid of the sums.
+
+    Returns
+    -------
+    factors : float32 ndarray of shape (n, k)
+    biases : float32 ndarray of shape (n,)
+    sums : SweepSums
+
+    Notes
+    -----
+    A row without entries equals its prior and takes no part in the sums. A failed row stops nothing here: the caller
+    raises with the row's id.
+    """
+    means = prior_means(prior.features, prior.projection)
+    factors = np.empty((rows.n_rows, rank), np.float32)
+    biases = np.empty(rows.n_rows, np.float32)
+    sums = np.zeros(3, np.int64)
+    width = padded_rank(rank)
+    failed, max_bias = _sweep_for(width)(
+        rows, other, means, reg.factor, reg.bias, bias.mean, bias.learned, bias.kept, rank, scale,
+        scratch_for(width), factors, biases, sums,
+    )  # fmt: skip
+    return factors, biases, SweepSums(int(sums[0]), int(sums[1]), int(sums[2]), float(max_bias), int(failed))
+
+
+@lru_cache(maxsize=None)
+def _sweep_for(width: int) -> Callable[..., tuple[int, float]]:
+    row_system = row_system_for(width)
+
+    @njit(cache=True, nogil=True)
+    def sweep(rows, other, means, lam, lam_bias, mu, learned, kept, rank, scale, s, factors, biases, sums):  # type: ignore[no-untyped-def]
+        size = rank + 1 if learned else rank
+        rhs = np.empty(size, np.float64)
+        theta = np.zeros(size, np.float64)
+        max_bias = 0.0
+        for i in range(len(rows.indptr) - 1):
+            fixed = np.float64(kept[i]) if kept.size else 0.0
+            if rows.indptr[i] == rows.indptr[i + 1]:
+                for j in range(rank):
+                    factors[i, j] = means[i, j]
+                biases[i] = means[i, rank] if learned else fixed
+                max_bias = max(max_bias, abs(np.float64(biases[i])))
+                continue
+            if not row_system(i, rows, other, lam, lam_bias, mu + fixed, learned, rank, s):
+                return i, max_bias
+            objective = s.scalars[0]
+            for j in range(size):
+                s.data[j] += s.precision[j] * means[i, j]
+                rhs[j] = s.data[j]
+                objective += s.precision[j] * means[i, j] * means[i, j]
+            substitute(s.system, size, rhs, theta)
+            pull = 0.0
+            pull_bias = 0.0
+            for j in range(size):
+                objective -= theta[j] * s.data[j]
+                shift = theta[j] - means[i, j]
+                if j < rank:
+                    pull += s.precision[j] * shift * shift
+                else:
+                    pull_bias = lam_bias * shift * shift
+            if not np.isfinite(objective + pull + pull_bias):
+                return i, max_bias
+            sums[0] += on_grid(max(objective - pull - pull_bias, 0.0), scale)
+            sums[1] += on_grid(pull, scale)
+            sums[2] += on_grid(pull_bias, scale)
+            for j in range(rank):
+                factors[i, j] = theta[j]
+            biases[i] = theta[rank] if learned else fixed
+            max_bias = max(max_bias, abs(np.float64(biases[i])))
+        return -1, max_bias
+
+    return sweep
+
+
+def row_precisions(counts: F64, reg: float, mode: str) -> F64:
+    """λ(n) of each row, float64 (n,): ``constant`` λ, ``weighted`` λ·n, ``inverse_sqrt`` λ/√(n + 1); n is the row's Σw."""
+    if mode == "constant":
+        return np.full(len(counts), reg)
+    if mode == "weighted":
+        return reg * counts
+    if mode == "inverse_sqrt":
+        return reg / np.sqrt(counts + 1.0)
+    raise ValueError(f"no λ mode {mode!r}: constant, weighted or inverse_sqrt")
+
+
+def sum_by_row(rows: Csr, scale: float) -> tuple[int, int]:
+    """(Σ w r, Σ w) over all rows in units of 1/scale: the sums of μ, each row rounded once."""
+    total = np.zeros(2, np.int64)
+    _sum_by_row(rows, scale, total)
+    return int(total[0]), int(total[1])
+
+
+@njit(cache=True, nogil=True)
+def _sum_by_row(rows: Csr, scale: float, total: I64) -> None:
+    for i in range(len(rows.indptr) - 1):
+        wr = 0.0
+        w_sum = 0.0
+        for e in range(rows.indptr[i], rows.indptr[i + 1]):
+            w = np.float64(rows.weights[e]) if rows.weights.size else 1.0
+            wr += w * rows.values[e]
+            w_sum += w
+        total[0] += on_grid(wr, scale)
+        total[1] += on_grid(w_sum, scale)

@@ -1,0 +1,1 @@
+"""The pyspark.ml face: Params, Estimator, Model and their persistence."""

@@ -1,0 +1,33 @@
+"""A saved model at any path or URI, read on the driver."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recsys_spark import lake
+from recsys_spark.als.model import FittedModel
+from recsys_spark.als.model_io import MODEL_JSON, load_model
+from recsys_spark.errors import NotPublishedError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def load_model_uri(spark: SparkSession, uri: str) -> FittedModel:
+    """Load the model that `save_model` wrote and that was copied to `uri`; driver only.
+
+    Raises
+    ------
+    NotPublishedError
+        `uri` holds no saved model.
+    DataError
+        The model is incomplete or damaged.
+    """
+    if not lake.exists(spark, f"{uri.rstrip('/')}/{MODEL_JSON}"):
+        raise NotPublishedError(f"no saved model at {uri} (it holds no {MODEL_JSON}); run jobs/train.py first")
+    with tempfile.TemporaryDirectory(prefix="recsys_spark-model-") as scratch:
+        local = Path(scratch) / "model"
+        lake.copy_to_local(spark, uri, local)
+        return load_model(local)

@@ -1,0 +1,119 @@
+"""The Spark session of the jobs, and the check that its executors can run the package; driver only."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from recsys_spark.errors import EnvironmentProblem
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+CORE_PACKAGES = ("numpy", "scipy", "numba", "pyarrow", "pandas", "pydantic", "yaml", "threadpoolctl")
+"""Modules that the package needs on every executor: the core requirements of setup.py."""
+
+SESSION_CONF: Mapping[str, str] = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.ui.showConsoleProgress": "false",
+}
+
+
+def build_session(app_name: str, extra_conf: Mapping[str, str] | None = None) -> SparkSession:
+    """Open the session, or take the one there is; times are UTC, Arrow is on, Python workers are this Python.
+
+    Raises
+    ------
+    EnvironmentProblem
+        Spark Connect: it has no RDDs, and the engine needs them.
+    """
+    from pyspark.sql import SparkSession
+    from pyspark.sql.utils import is_remote
+
+    if is_remote() or os.environ.get("SPARK_REMOTE"):
+        raise EnvironmentProblem(
+            "Spark Connect sessions have no RDDs, which training needs: unset SPARK_REMOTE and submit with --master "
+            "(spark-submit.sh does)"
+        )
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(app_name)
+    for key, value in {**SESSION_CONF, **(extra_conf or {})}.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def check_executors(spark: SparkSession) -> None:
+    """Run one small job that asks the executors for their Python and packages; nothing to ask in local mode.
+
+    Raises
+    ------
+    EnvironmentProblem
+        Executors run another Python, cannot start it, or lack a package: one sentence with the remedy.
+    """
+    from py4j.protocol import Py4JJavaError
+
+    context = spark.sparkContext
+    master = context.master or ""
+    if master.startswith("local[") or master == "local":
+        return
+    tasks = max(context.defaultParallelism, 1)
+    try:
+        found = context.parallelize(range(tasks), tasks).mapPartitions(probe).collect()
+    except Py4JJavaError as error:
+        problem = explain_worker_failure(str(error))
+        if problem is None:
+            raise
+        raise EnvironmentProblem(problem) from None
+    report = missing_packages(found)
+    if report:
+        raise EnvironmentProblem(report)
+
+
+def probe(_: Iterable[int]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Say which host this is and which core packages it lacks; runs on executors."""
+    lacking = tuple(name for name in CORE_PACKAGES if importlib.util.find_spec(name) is None)
+    yield socket.gethostname(), lacking
+
+
+def missing_packages(found: Iterable[tuple[str, tuple[str, ...]]]) -> str | None:
+    """One sentence for what :func:`probe` found, or None if nothing is missing."""
+    lacking = {host: names for host, names in found if names}
+    if not lacking:
+        return None
+    packages = sorted({name for names in lacking.values() for name in names})
+    return (
+        f"executors on {', '.join(sorted(lacking))} lack {', '.join(packages)}: run `pip install recsys-spark` in "
+        "their Python, or ship an environment (--archives environment.tar.gz#environment with "
+        "PYSPARK_PYTHON=./environment/bin/python)"
+    )
+
+
+def explain_worker_failure(message: str) -> str | None:
+    """One sentence for a failure of Python workers that a user can mend, or None for any other failure."""
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if "PYTHON_VERSION_MISMATCH" in message:
+        theirs = re.search(r"worker has different version: (\d+\.\d+)", message)
+        version = f"Python {theirs.group(1)}" if theirs else "another Python"
+        return (
+            f"executors run {version} and the driver {here}: install Python {here} on the executors and set "
+            "PYSPARK_PYTHON to its path there"
+        )
+    missing = re.search(r"No module named '([\w.]+)'", message)
+    if missing:
+        return (
+            f"executors cannot import {missing.group(1)}: run `pip install recsys-spark` in their Python, or submit "
+            "with --py-files (spark-submit.sh ships the package)"
+        )
+    unstarted = re.search(r'Cannot run program "([^"]+)"', message)
+    if unstarted:
+        return (
+            f"executors cannot start {unstarted.group(1)}: install Python {here} there and set PYSPARK_PYTHON to its "
+            "path on the executors"
+        )
+    return None

@@ -1,0 +1,79 @@
+"""One MLflow run per training: `with track(settings, "train") as tracker: …`; driver only.
+
+A later step (evaluation of a model that was trained before) takes the run up again by its id. With tracking disabled
+the same calls do nothing and mlflow is not imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from recsys_spark.config import Settings
+from recsys_spark.tracking.quiet import quiet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from recsys_spark.tracking.datasets import DataSet
+
+
+class Tracker:
+    """What steps tell about a training. This one forgets it all: tracking is disabled."""
+
+    run_id: str | None = None
+    model_id: str | None = None
+    uri: str | None = None
+
+    def log_settings(self, settings: Settings) -> None:
+        """Settings as parameters (dotted names) and, resolved and whole, as the artifact settings.yaml."""
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Tags, such as `provenance`'s."""
+
+    def log_dataset(self, data: DataSet) -> None:
+        """A data set as an input of the run."""
+
+    def log_history(self, history: pa.Table) -> None:
+        """Every column of a fit's history as a metric, a step per iteration; NaN is left out."""
+
+    def log_model(self, model_dir: str | Path) -> None:
+        """The directory that `save_model` wrote, as a model that loads without Spark; later metrics belong to it."""
+
+    def log_metrics(self, metrics: Mapping[str, float], data: DataSet | None = None) -> None:
+        """Final metrics of the run and its model, measured on `data`; NaN is left out."""
+
+    def log_directory(self, local_dir: str | Path, artifact_path: str | None = None) -> None:
+        """All files of a local directory as artifacts."""
+
+    def log_table(self, table: pd.DataFrame, name: str) -> None:
+        """A table to read: {name}.json, which the UI shows as a table, and {name}.md."""
+
+    def log_text(self, text: str, name: str) -> None:
+        """A text as the artifact `name`."""
+
+
+@contextlib.contextmanager
+def track(settings: Settings, name: str, *, run_id: str | None = None) -> Iterator[Tracker]:
+    """A run of `settings.tracking`'s experiment, started here or, with `run_id`, taken up again.
+
+    The run ends with the block: FINISHED, or FAILED where the block raises. The store is `tracking.uri`, else
+    MLFLOW_TRACKING_URI, else sqlite:///mlflow.db; artifacts of a new experiment in SQLite lie in mlruns beside the
+    file. `name` says in a tag what the run is about. Nothing is printed on stdout.
+
+    Raises
+    ------
+    EnvironmentProblem
+        mlflow is not installed, the store cannot be reached, or it has no such run: before the block is entered.
+    """
+    if not settings.tracking.enabled:
+        yield Tracker()
+        return
+    with quiet():
+        from recsys_spark.tracking.store import open_run
+    with open_run(settings, name, run_id) as tracker:
+        yield tracker

@@ -1,0 +1,159 @@
+"""Top-N against a plain twin: score every pair, sort, cut."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from recsys_spark.kernels import topk
+from recsys_spark.kernels.topk import SeenItems, top_n_items
+
+MU = 3.4
+
+
+def twin(P: NDArray, b: NDArray, Q: NDArray, c: NDArray, n: int, seen: list[list[int]]) -> tuple[NDArray, NDArray]:
+    """All scores in float64 added from the first column to the last, rounded once; stable argsort; no tiles."""
+    rows, scores = np.full((len(P), n), -1, np.int64), np.full((len(P), n), np.nan, np.float32)
+    for user in range(len(P)):
+        dot = np.zeros(len(Q))
+        for column in range(P.shape[1]):
+            dot = dot + np.float64(P[user, column]) * Q[:, column].astype(np.float64)
+        full = ((np.float64(MU) + np.float64(b[user]) + c.astype(np.float64)) + dot).astype(np.float32)
+        allowed = np.setdiff1d(np.arange(len(Q)), seen[user])
+        best = allowed[np.argsort(-full[allowed].astype(np.float64), kind="stable")][:n]
+        rows[user, : len(best)], scores[user, : len(best)] = best, full[best]
+    return rows, scores
+
+
+def draw(seed: int, users: int, items: int, rank: int, levels: int) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Random factors; few levels make many exact ties, 0 means normal numbers."""
+    rng = np.random.default_rng(seed)
+
+    def numbers(*shape: int) -> NDArray:
+        values = rng.integers(0, levels, shape) / 4 if levels else rng.normal(0, 0.5, shape)
+        return values.astype(np.float32)
+
+    return numbers(users, rank), numbers(users), numbers(items, rank), numbers(items)
+
+
+def random_seen(seed: int, users: int, items: int) -> list[list[int]]:
+    """Some users saw nothing, some a few (with repeats, unsorted), some everything."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.choice([0, items // 3, items, 3 * items], users)
+    return [
+        rng.integers(0, items, size).tolist() if size < items else list(range(items)) * (size // max(items, 1))
+        for size in sizes
+    ]
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**20),
+    users=st.integers(1, 9),
+    items=st.integers(1, 200),
+    rank=st.integers(0, 9),
+    levels=st.sampled_from([0, 1, 2, 3]),
+    n=st.integers(1, 25),
+    tile=st.sampled_from([1, 7, 64, 65, 4096]),
+    batch=st.sampled_from([1, 4, 256]),
+)
+@example(seed=0, users=1, items=1, rank=0, levels=1, n=1, tile=1, batch=1)
+@example(seed=1, users=3, items=5, rank=2, levels=0, n=20, tile=2, batch=2)
+def test_equals_the_twin(
+    seed: int, users: int, items: int, rank: int, levels: int, n: int, tile: int, batch: int
+) -> None:
+    P, b, Q, c = draw(seed, users, items, rank, levels)
+    seen = random_seen(seed, users, items)
+    rows, scores = top_n_items(MU, P, b, Q, c, n, SeenItems.of(seen), user_batch=batch, item_tile=tile)
+    expected_rows, expected_scores = twin(P, b, Q, c, n, seen)
+    np.testing.assert_array_equal(rows, expected_rows)
+    np.testing.assert_array_equal(scores, expected_scores)
+
+
+def test_all_tied_gives_the_lowest_rows() -> None:
+    Q = np.ones((500, 3), np.float32)
+    rows, _ = top_n_items(MU, np.ones((2, 3), np.float32), np.zeros(2, np.float32), Q, np.zeros(500, np.float32), 4)
+    assert rows.tolist() == [[0, 1, 2, 3]] * 2
+
+
+@pytest.mark.parametrize("row", list(itertools.permutations([2.0**24, 0.9, -(2.0**24)])))
+def test_the_best_item_is_found_where_its_product_is_zero(row: tuple[float, ...]) -> None:
+    """2^24 + 0.9 − 2^24 is 0 in float32 in most orders of addition: the product alone would lose the best item."""
+    others = np.zeros((40, 3), np.float32)
+    others[:, 0] = np.linspace(0.01, 0.5, 40)
+    Q = np.vstack([others, np.array([row], np.float32)])
+    rows, scores = top_n_items(
+        0.0, np.ones((1, 3), np.float32), np.zeros(1, np.float32), Q, np.zeros(41, np.float32), 2
+    )
+    assert rows.tolist() == [[40, 39]]
+    assert scores.tolist() == [[pytest.approx(0.9), 0.5]]
+
+
+def test_a_huge_user_bias_swallows_differences_and_ties_fall_to_the_lower_row() -> None:
+    """At 2^24 a float32 score cannot tell neighbours apart: the order is that of scores as they are written."""
+    c = np.linspace(0, 0.2, 300, dtype=np.float32)
+    rows, _ = top_n_items(
+        MU, np.zeros((1, 0), np.float32), np.array([2.0**24], np.float32), np.zeros((300, 0), np.float32), c, 5
+    )
+    assert rows.tolist() == [[0, 1, 2, 3, 4]]
+
+
+def test_the_same_bits_for_any_tile_and_batch() -> None:
+    P, b, Q, c = draw(5, 70, 900, 24, 0)
+    seen = SeenItems.of(random_seen(5, 70, 900))
+    first = top_n_items(MU, P, b, Q, c, 15, seen)
+    for batch, tile in ((1, 900), (33, 10), (70, 128)):
+        other = top_n_items(MU, P, b, Q, c, 15, seen, user_batch=batch, item_tile=tile)
+        np.testing.assert_array_equal(first[0], other[0])
+        np.testing.assert_array_equal(first[1], other[1])
+
+
+def test_memory_is_one_tile_whatever_the_number_of_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = 0
+    merge = topk._merge_tile
+
+    def spy(product: NDArray, *rest: object) -> None:
+        nonlocal largest
+        largest = max(largest, product.size)
+        merge(product, *rest)
+
+    monkeypatch.setattr(topk, "_merge_tile", spy)
+    P, b, Q, c = draw(5, 50, 3000, 4, 0)
+    top_n_items(MU, P, b, Q, c, 5, user_batch=8, item_tile=100)
+    assert largest == 800
+
+
+def test_seen_items_outside_the_model_are_ignored() -> None:
+    P, b, Q, c = draw(5, 1, 10, 4, 0)
+    c[9] = 100  # the best, and the one that index -1 would mean
+    expected = top_n_items(MU, P, b, Q, c, 3, SeenItems.of([[2]]))[0]
+    assert top_n_items(MU, P, b, Q, c, 3, SeenItems.of([[-1, 2, 10, 99]]))[0].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(("users", "items"), [(0, 5), (3, 0), (0, 0)])
+def test_nobody_or_nothing(users: int, items: int) -> None:
+    rows, scores = top_n_items(MU, *draw(0, users, items, 3, 0), 2)
+    assert rows.shape == scores.shape == (users, 2)
+    assert (rows == -1).all()
+    assert np.isnan(scores).all()
+
+
+def test_refuses_senseless_arguments() -> None:
+    arrays = draw(0, 2, 5, 3, 0)
+    with pytest.raises(ValueError, match="n must be at least 1, found 0"):
+        top_n_items(MU, *arrays, 0)
+    with pytest.raises(ValueError, match="seen items of 1 users given for 2 users"):
+        top_n_items(MU, *arrays, 1, SeenItems.of([[]]))
+
+
+def test_needs_no_spark() -> None:
+    program = "import sys, recsys_spark.kernels.topk, recsys_spark.kernels.predict\nassert 'pyspark' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
