@@ -59,7 +59,7 @@ def _place(*order: Any) -> Any:
 def _titled(rows: DataFrame, titles: DataFrame, value: str) -> dict[tuple[Any, int], str]:
     found = rows.join(titles, schema.ITEM, "left").select(schema.USER, "place", schema.ITEM, schema.TITLE, value).collect()
     return {
-        (r[schema.USER], r["place"]): f"{r[schema.TITLE] or 'film ' + str(r[schema.ITEM])} [{r[value]:.1f}]" for r in found
+        (r[schema.USER], r["place"]): f"{r[schema.TITLE] or 'film ' + str(r[schema.ITEM])}  {r[value]:.1f}" for r in found
     }
 
 
@@ -76,7 +76,7 @@ def _sample_table(
 def summarise(spark: SparkSession, settings: Settings, results: Mapping[str, JobResult]) -> str:
     """The pipeline's summary as text. `results` are those of the steps by name."""
     out = io.StringIO()
-    console = Console(file=out, width=WIDTH, highlight=False)
+    console = Console(file=out, width=WIDTH, highlight=False, markup=False)
     ingest, train, evaluate = (results[name].metrics for name in ("ingest", "train", "evaluate"))
     console.print()
     console.rule(f"{settings.dataset}")
@@ -120,7 +120,7 @@ def _metrics_table(metrics: Mapping[str, float], settings: Settings) -> Table:
 
 
 def _users_table(sample: pd.DataFrame) -> Table:
-    table = Table(title="Three users: what they liked [rating], what they get [score]", title_justify="left")
+    table = Table(title="Three users: what they liked (their rating), what they get (predicted)", title_justify="left")
     for heading in ("user", "liked", "recommended"):
         table.add_column(heading)
     last = None

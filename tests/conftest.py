@@ -1,4 +1,4 @@
-"""Fixtures that all tests share, and the order they run in: unit, spark, cluster."""
+"""Fixtures that all tests share, and the order they run in: unit, spark, real, cluster."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parent.parent
-_ORDER = ("unit", "spark", "cluster")
+_ORDER = ("unit", "spark", "real", "cluster")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Cheapest tests first; all of tests/cluster carries the mark `cluster`."""
+    """Cheapest tests first; tests/cluster and tests/real carry the mark of their folder."""
 
     def place(item: pytest.Item) -> int:
         folders = item.path.parts
         return next((index for index, name in enumerate(_ORDER) if name in folders), 0)
 
     for item in items:
-        if "cluster" in item.path.parts:
-            item.add_marker(pytest.mark.cluster)
+        for mark in {"cluster", "real"} & set(item.path.parts):
+            item.add_marker(mark)
     items.sort(key=place)
 
 

@@ -37,7 +37,7 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> Jo
     NotPublishedError
         The data set is not ingested or split, or no model is trained.
     DataError
-        There is no test row, or a prediction is missing.
+        The model is of another split or test fold, there is no test row, or a prediction is missing.
     """
     from recsys_spark.ingest.split_job import RATINGS, split_root
     from recsys_spark.ml.model import BlockALSModel
@@ -45,7 +45,8 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> Jo
     ingested = lake.current(spark, step_root(settings, "ingest"), "ingest")
     split = lake.current(spark, split_root(settings), "split")
     trained = lake.current(spark, step_root(settings, "train"), "train")
-    choice = settings.split.model_dump(mode="json", include={"name", "test_fold", "validation_share", "seed"})
+    choice = settings.split.model_dump(mode="json", include={"test_fold", "validation_share", "seed"})
+    check_lineage(lake.current(spark, step_root(settings, "blocks"), "blocks"), split, trained, choice)
     published = lake.publish(
         spark,
         step_root(settings, "evaluate"),
@@ -74,6 +75,30 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> Jo
     }
     metrics = {name: float("nan") if value is None else value for name, value in extra["metrics"].items()}
     return JobResult(metrics=metrics, outputs=outputs)
+
+
+def check_lineage(
+    blocks: lake.Published, split: lake.Published, trained: lake.Published, choice: Mapping[str, Any]
+) -> None:
+    """Refuse a model whose training rows may be among the test rows.
+
+    Parameters
+    ----------
+    choice : the settings that choose training, validation and test rows of the split
+
+    Raises
+    ------
+    DataError
+        The model is not of these blocks, or the blocks are not of this choice from this split.
+    """
+    found = blocks.manifest
+    if found.inputs.get("split") != split.manifest.version or found.settings.get("split") != choice:
+        raise DataError(
+            f"the current blocks, and so the model, are of another split or test fold ({found.settings.get('split')}, "
+            f"wanted {dict(choice)}): run jobs/blocks.py and jobs/train.py with the same split settings first"
+        )
+    if trained.manifest.inputs.get("blocks") != found.version:
+        raise DataError("the current model was trained on other blocks than the current ones: run jobs/train.py first")
 
 
 def choose_classes(scale: Mapping[str, float | None], train: DataFrame) -> Floats:

@@ -91,8 +91,7 @@ def _write_side(
     from recsys_spark.features.encode import encode
 
     rows, columns = encode(df, key, groups)
-    # Sorted by key: the files then hold the same, and compress alike, for any partitioning of the input.
-    ids = draft.write_table(rows.orderBy(key), key).rows
+    ids = draft.write_table(rows.sortWithinPartitions(key), key).rows
     table = spark.createDataFrame(columns_to_table(columns).to_pylist(), COLUMNS_DDL)
     draft.write_table(table.coalesce(1), f"{key}_columns")
     by_group = Counter(column.group for column in columns)

@@ -35,7 +35,7 @@ from recsys_spark.generate.ratings import held_out
 from recsys_spark.generate.taste import Side
 from recsys_spark.generate.world import Index, World
 
-_STEPS = 5
+_STEPS = 8
 _HALF_EDGES = np.arange(0.75, 5.0, 0.5)
 _WHOLE_EDGES = np.arange(1.5, 5.0, 1.0)
 

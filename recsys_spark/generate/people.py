@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from recsys_spark.errors import ConfigError
@@ -65,8 +64,7 @@ def draw_people(preset: Preset, seed: int, films: Films) -> People:
     activity = _activity(preset, seed)
     start, end = _window(seed, films, activity)
     first_raters = _first_raters(seed, films, activity, end)
-    crowded = int(np.argmax(np.bincount(first_raters, minlength=preset.users) - activity))
-    if np.bincount(first_raters, minlength=preset.users)[crowded] > activity[crowded]:
+    if np.any(np.bincount(first_raters, minlength=preset.users) > activity):
         raise ConfigError(
             f"preset {preset.name!r}: {preset.ratings} ratings are too few to reach {preset.rated_films} films; "
             "raise ratings or lower rated_films"
@@ -92,8 +90,11 @@ def _activity(preset: Preset, seed: int) -> NDArray[np.int64]:
         values[-1] = top
         return np.maximum(values, MIN_ACTIVITY)
 
-    location = brentq(lambda at: float(real(at).sum()) - preset.ratings, -50.0, np.log(top) + 50.0, xtol=1e-9)
-    values = np.floor(real(location)).astype(np.int64)
+    low, high = -50.0, np.log(top) + 50.0
+    for _ in range(60):  # bisection: the total rises with the location
+        middle = (low + high) / 2
+        low, high = (middle, high) if real(middle).sum() <= preset.ratings else (low, middle)
+    values = np.floor(real(low)).astype(np.int64)
     # Rounding leaves less than one rating a user over: give them to the most active below the top.
     room = np.flatnonzero(values < top)[::-1]
     missing = preset.ratings - int(values.sum())
@@ -107,7 +108,7 @@ def _activity(preset: Preset, seed: int) -> NDArray[np.int64]:
 def _window(seed: int, films: Films, activity: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Most users come once, for minutes; the others stay for months or years. Times are uniform over the site's life.
 
-    Who rates many films comes late enough for that many to be there.
+    Who rates many films comes late enough for that many to be there; the most active user never leaves.
     """
     user = np.arange(len(activity))
     once = Stream(seed, "user.once").uniform(user) < 0.6
@@ -120,6 +121,7 @@ def _window(seed: int, films: Films, activity: NDArray[np.int64]) -> tuple[NDArr
     enough = films.added[: films.rated][np.minimum(needed, films.rated) - 1]
     delay = np.maximum(enough - (start + span), 0)
     end = np.minimum(start + span + delay, SITE_CLOSES).astype(np.int64)
+    end[np.argmax(activity)] = SITE_CLOSES  # there is always somebody left to rate the latest films
     return np.minimum(start + delay, end).astype(np.int64), end
 
 

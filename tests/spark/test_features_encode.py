@@ -207,12 +207,12 @@ def test_two_groups_of_one_name(movies):
         encode(movies, "item", [spec("year", "one_hot"), spec("year", "bins", width=5)])
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e39])
-def test_numbers_that_are_none_name_their_keys(spark, bad):
-    df = spark.createDataFrame([(7, bad), (3, bad), (5, 1.0)], "item bigint, price double")
-    for group in (spec("p", "numeric", "price"), spec("p", "bins", "price", width=1)):
-        with pytest.raises(DataError, match=r"price of group p: 2 values are NaN, infinite .* first of item 3, 7;"):
-            encode(df, "item", [group])
+@pytest.mark.parametrize("group", [spec("p", "numeric", "price"), spec("p", "bins", "price", width=1)])
+def test_numbers_that_are_none_name_their_keys(spark, group):
+    data = [(7, math.nan), (3, -math.inf), (5, 1.0), (4, math.inf), (8, -1e39), (9, None)]
+    df = spark.createDataFrame(data, "item bigint, price double")
+    with pytest.raises(DataError, match=r"price of group p: 4 values are NaN, infinite .* first of item 3, 4, 7, 8;"):
+        encode(df, "item", [group])
 
 
 def test_bad_numbers_in_arrays(spark):

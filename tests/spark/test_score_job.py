@@ -60,7 +60,6 @@ def test_recommends_to_the_model_s_users_and_those_who_have_seen_something(spark
     result = recommend(spark, model, None, ratings_of(spark), 4, DAY)
     assert_schema_equality(result.schema, StructType.fromDDL(RECOMMENDATIONS_DDL), ignore_nullable=True)
     assert rows_of(result) == expected(model, 4, [5, *model.user.ids.to_pylist()], RATINGS)
-    assert {row.run_date for row in result.collect()} == {DAY}
 
 
 def test_recommends_to_the_users_asked_for_alone(spark: SparkSession) -> None:

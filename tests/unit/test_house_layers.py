@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ ORDER = [
     {"lake", "config"},
     {"session"},
     {"cli"},
-    {"generate", "ingest"},
+    {"generate"},
+    {"ingest"},
     {"features"},
     {"blocks"},
     {"als"},
@@ -31,8 +33,9 @@ ORDER = [
     {"evaluate"},
     {"score"},
     {"tracking"},
-    {"tuning", "ablation"},
+    {"summary"},
     {"experiment"},
+    {"tuning", "ablation"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
@@ -42,6 +45,11 @@ ONLY = {"kernels": {"errors", "kernels"}, "errors": set(), "schema": set()}
 # Packages whose modules, but for their job, know arguments and results and no configuration.
 ENGINE = {"kernels", "blocks", "als", "ml"}
 CONFIGURATION = {"config", "cli"}
+
+# What the package itself offers.
+PUBLIC = {"__version__", "BlockALS", "BlockALSModel"}
+
+FORBIDDEN = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
 
 # Modules that import without pyspark.
 SPARKLESS = [
@@ -82,60 +90,50 @@ def layer(name: str) -> str | None:
     return next((".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in RANK), None)
 
 
-def by_name(path: Path) -> str:
-    return name_of(path) or "recsys_spark"
+def test_imports_go_one_way():
+    wrong = []
+    for path in MODULES:
+        name = name_of(path)
+        here = layer(name)
+        if not name:
+            continue  # the package itself resolves the estimator lazily
+        if here is None:
+            wrong.append(f"{name} is in no layer: add it to ORDER")
+            continue
+        for other in sorted(ours(path) - PUBLIC):
+            there = layer(other)
+            if there is None:
+                wrong.append(f"{name} imports {other}, which is in no layer")
+            elif there.split(".")[0] != here.split(".")[0] and RANK[there] >= RANK[here]:
+                wrong.append(f"{name} imports {other}: {there} does not come before {here}")
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=by_name)
-def test_imports_go_one_way(path):
-    name = name_of(path)
-    if not name:
-        return  # the package itself resolves the estimator lazily
-    here = layer(name)
-    assert here is not None, f"{name} is in no layer: add it to ORDER"
-    for other in sorted(ours(path)):
-        there = layer(other)
-        if there is None:
-            assert other in {"__version__", "BlockALS", "BlockALSModel"}, (
-                f"{name} imports {other}, which is in no layer"
-            )
-        elif there.split(".")[0] != here.split(".")[0]:
-            assert RANK[there] < RANK[here], f"{name} imports {other}: {there} does not come before {here}"
+def test_low_layers_know_only_what_they_may():
+    found = {path: {other.split(".")[0] for other in ours(path)} for path in MODULES}
+    tops = {path: name_of(path).split(".")[0] for path in MODULES}
+    assert [f"{tops[p]}: {f - ONLY[tops[p]]}" for p, f in found.items() if tops[p] in ONLY and f - ONLY[tops[p]]] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=by_name)
-def test_low_layers_know_only_what_they_may(path):
-    top = name_of(path).split(".")[0]
-    found = {other.split(".")[0] for other in ours(path)}
-    assert top not in ONLY or found <= ONLY[top], f"{name_of(path)} imports {found - ONLY[top]}"
+def test_only_jobs_know_configuration():
+    engine = [path for path in MODULES if name_of(path).split(".")[0] in ENGINE and "job" not in path.stem]
+    assert engine
+    assert [(name_of(p), o) for p in engine for o in ours(p) if o.split(".")[0] in CONFIGURATION] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=by_name)
-def test_only_jobs_know_configuration(path):
-    top, last = name_of(path).split(".")[0], path.stem
-    if top in ENGINE and "job" not in last:
-        found = {other.split(".")[0] for other in ours(path)} & CONFIGURATION
-        assert not found, f"{name_of(path)} imports {found}"
+def test_only_tracking_imports_mlflow():
+    others = [path for path in MODULES if name_of(path).split(".")[0] != "tracking"]
+    assert [name_of(p) for p in others if any(name.split(".")[0] == "mlflow" for name in imported(p))] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=by_name)
-def test_only_tracking_imports_mlflow(path):
-    if name_of(path).split(".")[0] != "tracking":
-        assert not [name for name in imported(path) if name.split(".")[0] == "mlflow"]
+def test_forbidden_tools_are_not_imported():
+    assert [name_of(p) for p in MODULES if {name.split(".")[0] for name in imported(p)} & FORBIDDEN] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=by_name)
-def test_forbidden_tools_are_not_imported(path):
-    assert not {name.split(".")[0] for name in imported(path)} & {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
-
-
-@pytest.mark.parametrize(
-    "path",
-    sorted(p for p in ROOT.glob("*/**/*.py") if p.parts[len(ROOT.parts)] in {"recsys_spark", "jobs", "tests"}),
-    ids=lambda p: str(p.relative_to(ROOT)),
-)
-def test_files_hold_one_idea(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+def test_files_hold_one_idea():
+    files = [path for folder in ("recsys_spark", "jobs", "tests", "conf") for path in (ROOT / folder).rglob("*.py")]
+    lines = {path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert {name: n for name, n in lines.items() if n > 350} == {}
 
 
 def test_importing_what_needs_no_spark_does_not_load_it():
@@ -150,8 +148,6 @@ for name in names:
             importlib.import_module(f"recsys_spark.{name}.{inner.name}")
     assert "pyspark" not in sys.modules, name
 """
-    import json
-
     present = [name for name in SPARKLESS if importlib.util.find_spec(f"recsys_spark.{name}") is not None]
     assert "kernels" in present
     done = subprocess.run(

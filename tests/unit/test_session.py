@@ -18,8 +18,8 @@ def test_another_python_is_named_from_pysparks_own_message():
     error = PySparkRuntimeError(errorClass="PYTHON_VERSION_MISMATCH", messageParameters=versions)
     said = session.explain_worker_failure(f"Job aborted: {error}")
     assert said == (
-        f"executors run Python 3.9 and the driver {HERE}: install Python {HERE} on the executors and set PYSPARK_PYTHON "
-        "to its path there"
+        f"executors run Python 3.9 and the driver {HERE}: install Python {HERE} on the executors and set "
+        "PYSPARK_PYTHON to its path there"
     )
 
 

@@ -1,0 +1,111 @@
+"""A copy of the project whose Java, Python, pip and Spark are stand-ins that record what they are asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ("basename", "bash", "cat", "cksum", "cp", "dirname", "grep", "head", "mkdir", "mv", "rm", "sed", "tail")
+
+# Answers what the script asks of a Python: its version, the file lock, a virtual environment, pip.
+PYTHON = """\
+#!{bash}
+echo "$(basename "$0") $1 $2 $3" >> "{log}"
+case "$1 $2" in
+  "-m venv") mkdir -p "$4/bin"; cp "$0" "$4/bin/python" ;;
+  "-m pip")
+    exec {python} -c '
+import fcntl, os, sys
+with open(sys.argv[1]) as file:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(int(os.environ.get("PIP_EXIT", "0")))
+sys.exit("pip ran without the lock")' "{env}" ;;
+  "-c import fcntl"*) [ -z "${{WAITING:-}}" ] || echo waiting > "$WAITING"; exec {python} "$@" ;;
+  "-c "*) {answer} ;;
+  *) exec {python} "$@" ;;
+esac
+"""
+# Shows what Spark was given.
+SUBMIT = """\
+#!{python}
+import json, os, sys
+names = ("SPARK_HOME", "SPARK_CONF_DIR", "SPARK_DRIVER_MEMORY", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "PYTHONPATH")
+print(json.dumps({{"args": sys.argv[1:], "cwd": os.getcwd(), **{{name: os.environ.get(name) for name in names}}}}))
+"""
+
+
+class House:
+    """A copy of the project with stand-ins on PATH."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.root, self.bin, self.log = scratch / "my project", scratch / "bin", scratch / "log"
+        for folder in (self.root / "conf", self.root / "jobs", self.root / "recsys_spark", self.bin):
+            folder.mkdir(parents=True)
+        for name in ("spark-submit.sh", "conf/env.sh", "conf/ship.py"):
+            shutil.copy2(ROOT / name, self.root / name)
+        (self.root / "conf/requirements.lock").write_text("numpy==1\n")
+        (self.root / "recsys_spark/__init__.py").write_text("")
+        (self.root / "jobs/one.py").write_text('"""Do one thing."""\n')
+        (self.root / "jobs/two.py").write_text('"""Do two things.\n\nAt once.\n"""\n')
+        for tool in TOOLS:
+            os.symlink(shutil.which(tool), self.bin / tool)
+        self.log.write_text("")
+        self.java("17.0.9")
+        self.python("python3", "3.11 whole")
+
+    def program(self, path: Path, text: str) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+        return path
+
+    def java(self, version: str, folder: Path | None = None) -> Path:
+        text = f"#!{self.bin}/bash\necho 'openjdk version \"{version}\" 2024-01-01' >&2\n"
+        return self.program((folder or self.bin) / "java", text)
+
+    def python(self, name: str, answer: str | None) -> Path:
+        says = f'echo "{answer}"' if answer else "exit 127"
+        values = {"bash": self.bin / "bash", "log": self.log, "python": sys.executable, "answer": says}
+        return self.program(self.bin / name, PYTHON.format(**values, env=self.root / "conf/env.sh"))
+
+    def environ(self, **env: str) -> dict[str, str]:
+        return {"PATH": str(self.bin), "HOME": str(self.root), **env}
+
+    def installed(self) -> None:
+        """Put a .venv there as a finished installation leaves it."""
+        venv = self.root / ".venv"
+        self.python("made", "3.11 whole").rename(self.program(venv / "bin/python", ""))
+        self.spark()
+        lock = (self.root / "conf/requirements.lock").read_bytes()
+        crc = subprocess.run(["cksum"], input=lock, capture_output=True, check=True).stdout.decode().strip()
+        (venv / ".installed").write_text(f"requirements.lock {crc}\n")
+
+    def spark(self) -> None:
+        home = self.root / ".venv/lib/python3.11/site-packages/pyspark"
+        self.program(home / "bin/spark-submit", SUBMIT.format(python=sys.executable))
+
+    def run(self, *args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self.root / "spark-submit.sh"), *args],
+            cwd=cwd or self.root,
+            env=self.environ(**env),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def submitted(self, *args: str, cwd: Path | None = None, **env: str) -> dict:
+        done = self.run(*args, cwd=cwd, **env)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def calls(self, words: str) -> int:
+        return sum(words in line for line in self.log.read_text().splitlines())
