@@ -22,7 +22,7 @@ from recsys_spark.ingest import split_job
 from recsys_spark.ml.job import train_published
 from recsys_spark.ml.model import BlockALSModel
 from recsys_spark.score import job as score_job
-from recsys_spark.summary import sample_recommendations, summarise
+from recsys_spark.summary import sample_recommendations
 from recsys_spark.tracking.provenance import provenance
 from recsys_spark.tracking.run import Tracker, track
 
@@ -96,7 +96,6 @@ def pipeline(spark: SparkSession, settings: Settings, args: argparse.Namespace) 
     for number, (name, step) in enumerate(steps.items(), 1):
         log.info("step %d of %d: %s", number, len(steps), name)
         results[name] = step(spark, settings, args)
-    print(summarise(spark, settings, results))
     outputs = {name: value for result in results.values() for name, value in result.outputs.items()}
     training = {f"train_{name}": value for name, value in results["train"].metrics.items()}
     return JobResult(metrics=training | dict(results["evaluate"].metrics), outputs=outputs)
@@ -118,12 +117,13 @@ def _tell_run(spark: SparkSession, settings: Settings, tell: Callable[[Tracker],
 def _datasets(spark: SparkSession, settings: Settings) -> list[DataSet]:
     if not settings.tracking.enabled:
         return []
-    from recsys_spark.tracking.datasets import DataSet
+    from recsys_spark.tracking.datasets import Context, DataSet
 
     blocks = lake.current(spark, step_root(settings, "blocks"), "blocks").manifest
     name, split = dataset_slug(settings.dataset), lake.current(spark, split_job.split_root(settings), "split")
     table = split.manifest.tables[split_job.RATINGS]
     counts = blocks.extra["metrics"]
+    used: list[tuple[Context, str]] = [("training", "train_ratings"), ("validation", "validation_ratings")]
     return [
         DataSet(
             name=f"{name}.{settings.split.name}.{settings.split.test_fold}.{context}",
@@ -133,9 +133,9 @@ def _datasets(spark: SparkSession, settings: Settings) -> list[DataSet]:
             rows=counts[counter],
             context=context,
         )
-        for context, counter in (("training", "train_ratings"), ("validation", "validation_ratings"))
+        for context, counter in used
         if counts[counter]
-    ]  # type: ignore[arg-type]
+    ]
 
 
 def _test_set(spark: SparkSession, settings: Settings) -> DataSet | None:

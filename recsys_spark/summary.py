@@ -57,9 +57,12 @@ def _place(*order: Any) -> Any:
 
 
 def _titled(rows: DataFrame, titles: DataFrame, value: str) -> dict[tuple[Any, int], str]:
-    found = rows.join(titles, schema.ITEM, "left").select(schema.USER, "place", schema.ITEM, schema.TITLE, value).collect()
+    found = (
+        rows.join(titles, schema.ITEM, "left").select(schema.USER, "place", schema.ITEM, schema.TITLE, value).collect()
+    )
     return {
-        (r[schema.USER], r["place"]): f"{r[schema.TITLE] or 'film ' + str(r[schema.ITEM])}  {r[value]:.1f}" for r in found
+        (r[schema.USER], r["place"]): f"{r[schema.TITLE] or 'film ' + str(r[schema.ITEM])}  {r[value]:.1f}"
+        for r in found
     }
 
 
@@ -109,12 +112,17 @@ def summarise(spark: SparkSession, settings: Settings, results: Mapping[str, Job
 
 
 def _metrics_table(metrics: Mapping[str, float], settings: Settings) -> Table:
-    table = Table(title=f"Test fold {settings.split.test_fold}: {metrics['test_rows']:,.0f} ratings", title_justify="left")
+    table = Table(
+        title=f"Test fold {settings.split.test_fold}: {metrics['test_rows']:,.0f} ratings", title_justify="left"
+    )
     for heading in ("", "RMSE", "MAE", "accuracy"):
         table.add_column(heading, justify="left" if not heading else "right")
     for name, end in (("model", ""), *((b, f"_{b}") for b in settings.evaluate.baselines)):
         table.add_row(
-            title(name), f"{metrics[f'rmse{end}']:.4f}", f"{metrics[f'mae{end}']:.4f}", f"{metrics[f'accuracy{end}']:.1%}"
+            title(name),
+            f"{metrics[f'rmse{end}']:.4f}",
+            f"{metrics[f'mae{end}']:.4f}",
+            f"{metrics[f'accuracy{end}']:.1%}",
         )
     return table
 

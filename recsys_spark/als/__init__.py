@@ -1,0 +1,1 @@
+"""The distributed algorithm: settings, orders, executors over blocks, the training loop, the fitted model."""

@@ -56,7 +56,7 @@ class Executor(ABC):
 
     def survey(self, side: int) -> list[work.Survey]:
         """Facts of a side's blocks, by start."""
-        return sorted(self.map(side, work.survey_block, views=False), key=lambda s: s.start)  # type: ignore[arg-type]
+        return sorted(self.map(side, work.survey_block, views=False), key=lambda s: s.start)
 
     def mean_sums(self, scale: float) -> tuple[int, int]:
         """(Σ w r, Σ w) on the grid."""
@@ -87,8 +87,13 @@ class Executor(ABC):
             self._publish(order.side, np.concatenate([p.factors for p in parts]), biases)
         else:  # a pass over biases alone leaves the factors as they are
             self._publish(order.side, self._factors[order.side], biases)
-        totals = [sum(p.sums[i] for p in parts) for i in range(3)]
-        sums = SweepSums(*totals, max_bias=max(p.sums.max_bias for p in parts), failed=-1)
+        sums = SweepSums(
+            sse=sum(p.sums.sse for p in parts),
+            reg_factor=sum(p.sums.reg_factor for p in parts),
+            reg_bias=sum(p.sums.reg_bias for p in parts),
+            max_bias=max(p.sums.max_bias for p in parts),
+            failed=-1,
+        )
         return sums, sum(p.held_out_sse for p in parts)
 
     def projection_sums(self, order: work.Order, scales: Scales) -> ProjectionSums:

@@ -45,7 +45,7 @@ class Facts:
         both = (users, items)
 
         def largest(name: str) -> tuple[float, float]:
-            return tuple(max(getattr(s, name) for s in side) for side in both)  # type: ignore[return-value]
+            return tuple(max(getattr(s, name) for s in side) for side in both)
 
         return cls(
             (np.concatenate([s.counts for s in users]), np.concatenate([s.counts for s in items])),
@@ -74,8 +74,12 @@ class Orders:
     """Makes the order of each pass. Holds no factor, only what bounds and regularises them."""
 
     def __init__(
-        self, settings: AlsSettings, facts: Facts, mean: float, columns: tuple[Sequence[FeatureColumn], Sequence[FeatureColumn]]
-    ) -> None:  # fmt: skip
+        self,
+        settings: AlsSettings,
+        facts: Facts,
+        mean: float,
+        columns: tuple[Sequence[FeatureColumn], Sequence[FeatureColumn]],
+    ) -> None:
         self.settings, self.facts, self.mean = settings, facts, mean
         self.clip = settings.clip or (facts.low, facts.high)
         self.max_bias = [0.0, 0.0]

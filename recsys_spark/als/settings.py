@@ -47,7 +47,9 @@ class AlsSettings(_Frozen):
     item: SideSettings = Field(default_factory=SideSettings)
     stop: StopSettings = Field(default_factory=StopSettings)
     update_features_every: int = Field(1, ge=1, description="iterations between solves of the projections")
-    clip: tuple[float, float] | None = Field(None, description="scale that predictions are clipped to; None: that of the training ratings")
+    clip: tuple[float, float] | None = Field(
+        None, description="scale that predictions are clipped to; None: that of the training ratings"
+    )
 
     @model_validator(mode="after")
     def _clip_is_a_range(self) -> AlsSettings:

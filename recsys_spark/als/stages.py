@@ -62,8 +62,10 @@ class BroadcastExchange:
 
     def close(self) -> None:
         """Destroy every broadcast."""
-        for broadcast in (*self._rows.values(), *self._kept.values()):
-            broadcast.destroy()
+        for rows in self._rows.values():
+            rows.destroy()
+        for kept in self._kept.values():
+            kept.destroy()
         self._rows, self._kept = {}, {}
 
 

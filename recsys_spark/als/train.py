@@ -116,7 +116,9 @@ class _Fit:
             if not self.facts.held_out or record.validation_rmse < best.score:
                 best = self._snapshot(number, record.validation_rmse)
             if self.facts.held_out and patience.exhausted(record):
-                stop_reason = f"validation RMSE has not improved by {patience.stop.tol:g} since iteration {patience.since}"
+                stop_reason = (
+                    f"validation RMSE has not improved by {patience.stop.tol:g} since iteration {patience.since}"
+                )
                 break
         return self._model(best, iterations, stop_reason)
 
@@ -156,7 +158,14 @@ class _Fit:
         self.held_out_sse = float(off_grid(held_out, order.held_out_scale))
 
     def _terms(self) -> Terms:
-        return Terms(self.sse, *self.reg, *self.reg_bias, reg_projection=self.orders.penalty_energy())
+        return Terms(
+            sse=self.sse,
+            reg_user=self.reg[USERS],
+            reg_item=self.reg[ITEMS],
+            reg_user_bias=self.reg_bias[USERS],
+            reg_item_bias=self.reg_bias[ITEMS],
+            reg_projection=self.orders.penalty_energy(),
+        )
 
     def _record(self, number: int, seconds: float) -> Iteration:
         held = self.facts.held_out

@@ -93,10 +93,8 @@ def survey_block(block: Block, view: View | None) -> Survey:
     """Read every rating and feature once."""
     r, x = block.ratings, block.features
     counts = r.row_weights()
-    row_features = np.zeros(block.n_rows)
-    if x.values.size:
-        owner = np.repeat(np.arange(block.n_rows), np.diff(x.indptr))
-        row_features = np.bincount(owner, weights=np.abs(x.values.astype(np.float64)), minlength=block.n_rows)
+    owner = np.repeat(np.arange(block.n_rows), np.diff(x.indptr))
+    row_features = np.bincount(owner, weights=np.abs(x.values.astype(np.float64)), minlength=block.n_rows)
     seen = [a for a in (r.values, block.held_out.values) if a.size]
     return Survey(
         block.start,

@@ -44,5 +44,11 @@ def assemble(
     keys : uint64 ndarray of shape (stop - start,), optional
         Keys of the rows' ids; zeros where not given.
     """
-    csrs = [to_csr(Entries.concatenate(parts), start, stop) for parts in (ratings, features, held_out)]
-    return Block(side, start, *csrs, np.zeros(stop - start, np.uint64) if keys is None else keys)
+    return Block(
+        side,
+        start,
+        ratings=to_csr(Entries.concatenate(ratings), start, stop),
+        features=to_csr(Entries.concatenate(features), start, stop),
+        held_out=to_csr(Entries.concatenate(held_out), start, stop),
+        keys=np.zeros(stop - start, np.uint64) if keys is None else keys,
+    )

@@ -1,7 +1,7 @@
 """Block building on Spark: DataFrames in, an RDD of one binary record a block out. Driver; no row ever becomes a Row.
 
-Map tasks look rows up in the broadcast index and cut them by block into a few large pieces; one shuffle by slot, with an
-identity partitioner, brings a block's pieces together; the reduce side sorts them into its record.
+Map tasks look rows up in the broadcast index and cut them by block into a few large pieces; one shuffle by slot, with
+an identity partitioner, brings a block's pieces together; the reduce side sorts them into its record.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recsys_spark.errors import DataError
 if TYPE_CHECKING:
     from pyspark import RDD
     from pyspark.core.broadcast import Broadcast
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 PIECES_DDL = "slot int, piece binary"
 _MAX_RECORD = 512 << 20  # bytes of a block aimed at, well under the 2 GB that a Spark record may hold
@@ -60,8 +60,8 @@ def plan_blocks(
     return Plan(*sides)
 
 
-def _is_bad(ratings: DataFrame) -> F.Column:  # type: ignore[name-defined]
-    def unusable(name: str) -> F.Column:  # type: ignore[name-defined]
+def _is_bad(ratings: DataFrame) -> Column:
+    def unusable(name: str) -> Column:
         c = F.col(name)
         return c.isNull() | F.isnan(c) | (F.abs(c) == float("inf"))
 
@@ -69,7 +69,7 @@ def _is_bad(ratings: DataFrame) -> F.Column:  # type: ignore[name-defined]
     return bad | unusable("weight") | (F.col("weight") < 0) if "weight" in ratings.columns else bad
 
 
-def _bad(ratings: DataFrame) -> F.Column:  # type: ignore[name-defined]
+def _bad(ratings: DataFrame) -> Column:
     return F.max(_is_bad(ratings))
 
 
@@ -94,7 +94,7 @@ def route(pieces: DataFrame, plan: Broadcast[Plan]) -> RDD[tuple[int, bytes]]:
     """(slot, record) of every block from encoded pieces (slot, piece): one shuffle of a few large binaries; lazy."""
     n_slots = plan.value.n_slots
     seeds = pieces.sparkSession.sparkContext.parallelize([(slot, b"") for slot in range(n_slots)], 1)
-    routed = pieces.rdd.map(tuple).union(seeds).partitionBy(n_slots, int)
+    routed: RDD[tuple[int, bytes]] = pieces.rdd.map(tuple).union(seeds).partitionBy(n_slots, int)
     return routed.mapPartitions(partial(_merge, plan=plan), preservesPartitioning=True).setName("rating blocks")
 
 

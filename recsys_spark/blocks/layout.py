@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from recsys_spark.errors import FitError
 from recsys_spark.kernels.rows import NO_F32, Csr
@@ -55,7 +56,7 @@ class Entries(NamedTuple):
     weights: np.ndarray  # (m,) float32, or (0,) where every weight is 1
 
     @classmethod
-    def of(cls, rows: Sequence, cols: Sequence, values: Sequence, weights: Sequence | None = None) -> Entries:
+    def of(cls, rows: ArrayLike, cols: ArrayLike, values: ArrayLike, weights: ArrayLike | None = None) -> Entries:
         """Entries from anything array-like."""
         return cls(
             np.asarray(rows, np.int32),
@@ -81,7 +82,9 @@ class Entries(NamedTuple):
         weighted = any(p.weights.size for p in parts)
         weights = [p.weights if p.weights.size else np.ones(len(p.rows), np.float32) for p in parts]
         return cls(
-            *(np.concatenate([p[i] for p in parts]) for i in range(3)),
+            np.concatenate([p.rows for p in parts]),
+            np.concatenate([p.cols for p in parts]),
+            np.concatenate([p.values for p in parts]),
             np.concatenate(weights) if weighted else NO_F32,
         )
 
@@ -148,8 +151,7 @@ class Block:
                 raise FitError(f"a rating block is cut short: array {name} wants {size} bytes, {len(piece)} are there")
             found[name] = piece.view(kind)
         csrs = {
-            part: Csr(*(found[f"{part}.{name}"] for name in Csr._fields)) for part in ("ratings", "features", "held_out")
+            part: Csr(*(found[f"{part}.{name}"] for name in Csr._fields))
+            for part in ("ratings", "features", "held_out")
         }
         return cls(header["side"], header["start"], keys=found["keys"], **csrs)
-
-

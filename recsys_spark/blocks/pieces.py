@@ -144,5 +144,3 @@ def build_blocks(plan: Plan, ratings: Iterable[pa.RecordBatch], features: dict[i
         for piece in feature_pieces(table.to_batches(), plan, side):
             pieces[piece.slot].append(piece)
     return [merge_pieces(pieces[slot], plan, side, block) for slot, side, block in plan.slots()]
-
-

@@ -1,8 +1,8 @@
 """Blocks as Parquet: one file for each block and kind of entry, sorted, with the index of both sides beside them.
 
-Table ``entries``: row, col, value, weight (null: 1), partitioned by side (user, item), kind (rating, held_out, feature) and
-block. Tables ``user_ids``, ``item_ids``: row, id. The cuts between blocks, and what the feature columns mean, are in the
-manifest.
+Table ``entries``: row, col, value, weight (null: 1), partitioned by side (user, item), kind (rating, held_out, feature)
+and block. Tables ``user_ids``, ``item_ids``: row, id. The cuts between blocks, and what the feature columns mean, are
+in the manifest.
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ class PublishedBlocks:
     def __init__(self, spark: SparkSession, published: lake.Published) -> None:
         self.spark, self._published = spark, published
         extra = published.manifest.extra
-        self.columns = tuple(
-            tuple(FeatureColumn(**c) for c in extra["columns"][SIDE_NAMES[side]]) for side in (USERS, ITEMS)
-        )
+        self.columns = (_columns(extra, USERS), _columns(extra, ITEMS))
         self.plan = Plan(*(self._side(side, extra) for side in (USERS, ITEMS)))
 
     def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, bytes]]:
@@ -64,6 +62,10 @@ class PublishedBlocks:
         table = lake.read_table(self.spark, self._published.path, f"{name}_ids").toArrow().sort_by("row")
         bounds = np.asarray(extra["bounds"][name], np.int64)
         return SidePlan(table["id"].combine_chunks(), bounds, len(self.columns[side]))
+
+
+def _columns(extra: Any, side: int) -> tuple[FeatureColumn, ...]:
+    return tuple(FeatureColumn(**c) for c in extra["columns"][SIDE_NAMES[side]])
 
 
 def write_blocks(

@@ -67,9 +67,7 @@ def gather(df: DataFrame, key: str, groups: Sequence[GroupSpec]) -> RawGroups:
         raise ConfigError("\n".join(problems))
     joined: DataFrame | None = None
     for table, source in sources.items():
-        values = [
-            _typed(source, group).alias(raw_column(i)) for i, group in enumerate(groups) if group.table == table
-        ]
+        values = [_typed(source, group).alias(raw_column(i)) for i, group in enumerate(groups) if group.table == table]
         _check_keys(source, key, table)
         part = source.select(_aligned_key(source, df, key, table), *values)
         joined = part if joined is None else joined.join(part, on=key, how="full")

@@ -8,7 +8,7 @@ added in float64: at 100,000 ratings and condition 1e4, all-float32 accumulation
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +21,12 @@ BATCH = 8
 FLUSH = 512
 
 
-@lru_cache(maxsize=None)
+@cache
 def gram_for(width: int) -> Callable[..., None]:
     """The accumulator for padded rank ``width``.
 
-    Returns ``gram(begin, end, cols, values, weights, factors, biases, offset, buf, a32, a64, s64, b64, scalars)``, which
-    overwrites, for the entries begin:end of one row with y = r - offset - bias of the column's row:
+    Returns ``gram(begin, end, cols, values, weights, factors, biases, offset, buf, a32, a64, s64, b64, scalars)``,
+    which overwrites, for the entries begin:end of one row with y = r - offset - bias of the column's row:
     a64 (K, K) upper triangle of Σ w p pᵀ, s64 (K,) Σ w p, b64 (K,) Σ w y p, scalars (3,) Σ w y², Σ w, Σ w y.
     buf (8, K) and a32 (K + 2, K) float32 are scratch.
     """
@@ -128,7 +128,7 @@ def scratch_for(width: int) -> Scratch:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def row_system_for(width: int) -> Callable[..., bool]:
     """``row_system(i, rows, other, lam, lam_bias, offset, learned, rank, scratch)``: A + Λ of row i, factorised.
 

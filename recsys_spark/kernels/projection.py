@@ -11,7 +11,7 @@ Both sums are exact (`kernels.exact`), because  M_i ⪯ Λ_i  and  |g_i|² ≤ �
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -73,7 +73,7 @@ def projection_sums(
     return ProjectionSums(normal, right, int(failed))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sums_for(width: int) -> Callable[..., int]:
     row_system = row_system_for(width)
 

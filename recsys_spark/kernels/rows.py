@@ -37,7 +37,7 @@ class Csr(NamedTuple):
         if not self.weights.size:
             return np.diff(self.indptr).astype(np.float64)
         owner = np.repeat(np.arange(self.n_rows), np.diff(self.indptr))
-        return np.bincount(owner, weights=self.weights.astype(np.float64), minlength=self.n_rows)
+        return np.bincount(owner, self.weights.astype(np.float64), self.n_rows).astype(np.float64, copy=False)
 
 
 class Other(NamedTuple):

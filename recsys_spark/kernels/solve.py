@@ -36,7 +36,7 @@ def factorise(matrix: F64, size: int, diagonal: F64) -> bool:
         diagonal[c] = matrix[c, c]
     if not cholesky(matrix, size):
         return False
-    for c in range(size):
+    for c in range(size):  # noqa: SIM110 - Numba has no generators here
         if matrix[c, c] * matrix[c, c] <= SINGULAR * diagonal[c]:
             return False
     return True
@@ -44,7 +44,7 @@ def factorise(matrix: F64, size: int, diagonal: F64) -> bool:
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def substitute(upper: F64, size: int, rhs: F64, out: F64) -> None:
-    """out = (UᵀU)⁻¹ rhs for the leading ``size``; ``rhs`` is overwritten."""
+    """Put (UᵀU)⁻¹ rhs into ``out`` for the leading ``size``; ``rhs`` is overwritten."""
     for c in range(size):
         z = rhs[c] / upper[c, c]
         rhs[c] = z

@@ -1,14 +1,14 @@
 """The half-sweep: every row of one side solved jointly for its factors and bias, the other side held fixed.
 
-Row i minimises  Σ_j w_ij (r_ij - μ - b_j - θ·[p_j, 1])² + (θ - m_i)ᵀ Λ_i (θ - m_i),  θ = (q_i, c_i), m_i = (Wᵀx_i, wᵀx_i):
-θ = (A + Λ)⁻¹ (b + Λ m). Its value there is  Σ w y² + mᵀΛm - θᵀ(b + Λm), and the squared error is that minus the
-regularisation, so the objective costs nothing beyond the solve.
+Row i minimises  Σ_j w_ij (r_ij - μ - b_j - θ·[p_j, 1])² + (θ - m_i)ᵀ Λ_i (θ - m_i)  with  θ = (q_i, c_i),
+m_i = (Wᵀx_i, wᵀx_i):  θ = (A + Λ)⁻¹ (b + Λ m). Its value there is  Σ w y² + mᵀΛm - θᵀ(b + Λm), and the squared
+error is that minus the regularisation, so the objective costs nothing beyond the solve.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -84,7 +84,7 @@ def half_sweep(
     return factors, biases, SweepSums(int(sums[0]), int(sums[1]), int(sums[2]), float(max_bias), int(failed))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sweep_for(width: int) -> Callable[..., tuple[int, float]]:
     row_system = row_system_for(width)
 
@@ -134,7 +134,7 @@ def _sweep_for(width: int) -> Callable[..., tuple[int, float]]:
 
 
 def row_precisions(counts: F64, reg: float, mode: str) -> F64:
-    """λ(n) of each row, float64 (n,): ``constant`` λ, ``weighted`` λ·n, ``inverse_sqrt`` λ/√(n + 1); n is the row's Σw."""
+    """λ(n) of each row, float64 (n,), n its Σw: ``constant`` λ, ``weighted`` λ·n, ``inverse_sqrt`` λ/√(n + 1)."""
     if mode == "constant":
         return np.full(len(counts), reg)
     if mode == "weighted":

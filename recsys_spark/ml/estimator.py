@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from recsys_spark.blocks.plan import Plan
 
 
-class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, DefaultParamsWritable):  # type: ignore[misc]
+class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, DefaultParamsWritable):
     """Block-ALS with biases and side features.
 
     r̂(u, i) = μ + b_u + c_i + p_u · q_i, factors and biases solved jointly row by row, pulled towards what the features
@@ -41,6 +41,8 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
     >>> model = BlockALS(rank=20, userCol="userId", itemCol="movieId").fit(ratings)  # doctest: +SKIP
     >>> model.transform(test)  # doctest: +SKIP
     """
+
+    _input_kwargs: dict[str, Any]  # set by keyword_only
 
     @keyword_only
     def __init__(
@@ -109,7 +111,7 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
     def _fit(self, dataset: DataFrame) -> BlockALSModel:
         ratings = self._ratings(dataset)
         features = {side: _keyed(rows) for side, (rows, _) in self._features.items()}
-        columns: Columns = tuple(self._features[s][1] if s in self._features else () for s in (USERS, ITEMS))  # type: ignore[assignment]
+        columns = (self._columns(USERS), self._columns(ITEMS))
         sc = dataset.sparkSession.sparkContext
         grid = (self.getNumUserBlocks(), self.getNumItemBlocks())
         made = plan_blocks(ratings, features, (len(columns[0]), len(columns[1])), grid)
@@ -128,6 +130,9 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
             return train(executor, settings, columns)
         finally:
             executor.close()
+
+    def _columns(self, side: int) -> tuple[FeatureColumn, ...]:
+        return self._features[side][1] if side in self._features else ()
 
     def _model(self, fitted: FittedModel) -> BlockALSModel:
         model = BlockALSModel(fitted)

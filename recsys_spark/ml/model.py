@@ -12,7 +12,7 @@ from pyspark.ml.util import MLReadable, MLWritable, MLWriter
 from pyspark.sql import functions as F
 from pyspark.sql.types import FloatType, IntegralType, StringType
 
-from recsys_spark.als.model import FittedModel
+from recsys_spark.als.model import FittedModel, Unknown
 from recsys_spark.errors import DataError
 from recsys_spark.ml.params import BlockAlsModelParams
 
@@ -75,7 +75,7 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
         return BlockALSModelWriter(self)
 
     @classmethod
-    def read(cls) -> BlockALSModelReader:  # type: ignore[override]
+    def read(cls) -> BlockALSModelReader:
         """A reader of what `write` wrote."""
         from recsys_spark.ml.persistence import BlockALSModelReader
 
@@ -90,9 +90,9 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
     def _transform(self, dataset: DataFrame) -> DataFrame:
         strategy = self.getColdStartStrategy()
         shared = self._broadcast(dataset)
-        unknown = "fallback" if strategy == "fallback" else "nan"
+        unknown: Unknown = "fallback" if strategy == "fallback" else "nan"
 
-        @F.pandas_udf(FloatType())
+        @F.pandas_udf(FloatType())  # type: ignore[call-overload]
         def predict(users: pd.Series, items: pd.Series) -> pd.Series:
             model = shared.value
             return pd.Series(model.predict(pa.Array.from_pandas(users), pa.Array.from_pandas(items), unknown=unknown))
@@ -103,7 +103,7 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
         return out.where(~F.isnan(self.getPredictionCol())) if strategy == "drop" else out
 
     def _id(self, dataset: DataFrame, column: str, side: str) -> Column:
-        """The id column in the model's type; a null becomes an id that no model knows, since pandas has no null long."""
+        """The id column in the model's type; a null becomes one that no model knows: pandas has no null long."""
         if column not in dataset.columns:
             raise DataError(f"no {side} column {column!r} in the data; it has {', '.join(dataset.columns)}")
         kind = dataset.schema[column].dataType
@@ -122,7 +122,11 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
     def _factors(self, name: str) -> DataFrame:
         side = getattr(self.fitted, name)
         lists = pa.FixedSizeListArray.from_arrays(pa.array(side.factors.ravel()), side.rank) if side.rank else None
-        features = lists.cast(pa.list_(pa.float32())) if lists is not None else pa.array([[]] * len(side), pa.list_(pa.float32()))
+        features = (
+            lists.cast(pa.list_(pa.float32()))
+            if lists is not None
+            else pa.array([[]] * len(side), pa.list_(pa.float32()))
+        )
         table = pa.table({"id": side.ids, "features": features, "bias": np.asarray(side.biases)})
         return _session().createDataFrame(table)
 

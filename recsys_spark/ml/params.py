@@ -7,8 +7,14 @@ from typing import Any
 
 from pydantic import ValidationError
 from pyspark.ml.param import Param, Params, TypeConverters
-from pyspark.ml.param.shared import HasMaxIter, HasPredictionCol, HasRegParam, HasSeed, HasWeightCol
-from pyspark.ml.param.shared import HasValidationIndicatorCol
+from pyspark.ml.param.shared import (
+    HasMaxIter,
+    HasPredictionCol,
+    HasRegParam,
+    HasSeed,
+    HasValidationIndicatorCol,
+    HasWeightCol,
+)
 
 from recsys_spark.als.settings import AlsSettings
 from recsys_spark.errors import ConfigError
@@ -103,7 +109,9 @@ class BlockAlsParams(
     patience: Param[int] = _param("patience", "iterations without such a fall before stopping", TypeConverters.toInt)
     minIter: Param[int] = _param("minIter", "iterations before stopping is considered", TypeConverters.toInt)
     clip: Param[list] = _param(
-        "clip", "[low, high] that predictions are clipped to; unset: the training ratings' range", TypeConverters.toListFloat
+        "clip",
+        "[low, high] that predictions are clipped to; unset: the training ratings' range",
+        TypeConverters.toListFloat,
     )
 
     def getRank(self) -> int:
@@ -142,10 +150,8 @@ class BlockAlsParams(
             return AlsSettings.model_validate(tree)
         except ValidationError as error:
             names = {path: name for name, path in SETTINGS_OF.items()}
-            found = [
-                f"{names.get('.'.join(map(str, e['loc'])), '.'.join(map(str, e['loc'])))}: {e['msg']}, found {e['input']!r}"
-                for e in error.errors()
-            ]
+            places = [(".".join(map(str, e["loc"])), e) for e in error.errors()]
+            found = [f"{names.get(path, path)}: {e['msg']}, found {e['input']!r}" for path, e in places]
             raise ConfigError("; ".join(found)) from None
 
     def _set_settings(self, settings: AlsSettings) -> None:

@@ -1,6 +1,6 @@
 """The model in dense float64 NumPy, straight from its equations; shares no code with the package.
 
-A problem holds full matrices: ratings R (U, I), weights Wt (U, I) with 0 where unobserved, features S (U, du), X (I, di).
+A problem holds full matrices: ratings (U, I), weights (U, I) with 0 where unobserved, features (U, d) and (I, d).
 Written for users or items alike: `rows` is the side being solved, `other` the side held fixed.
 """
 

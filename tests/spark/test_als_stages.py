@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from problems import Problem, problem
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
+from problems import Problem, problem
 from recsys_spark.als.model import FittedModel
 from recsys_spark.als.settings import AlsSettings, SideSettings
 from recsys_spark.als.stages import Stages
@@ -42,9 +42,7 @@ def stages(spark: SparkSession) -> Iterator:
     def make(p: Problem, grid: tuple[int, int] = (2, 3)) -> Stages:
         ratings = spark.createDataFrame(p.ratings).repartition(5)
         tables = features(spark, p)
-        plan = spark.sparkContext.broadcast(
-            plan_blocks(ratings, tables, (len(p.columns[0]), len(p.columns[1])), grid)
-        )
+        plan = spark.sparkContext.broadcast(plan_blocks(ratings, tables, (len(p.columns[0]), len(p.columns[1])), grid))
         executor = Stages(spark.sparkContext, plan.value, block_records(ratings, tables, plan), f"test-{len(made)}")
         made.append(executor)
         return executor
@@ -87,18 +85,20 @@ def test_lost_and_truncated_block_files_are_rebuilt(stages) -> None:
 
 def test_nothing_is_left_behind(spark: SparkSession) -> None:
     sc = spark.sparkContext
-    before = {i for i in sc._jsc.getPersistentRDDs()}
+    before = set(sc._jsc.getPersistentRDDs())
     p = problem()
     ratings = spark.createDataFrame(p.ratings)
     plan = sc.broadcast(plan_blocks(ratings, {}, (0, 0), (2, 2)))
     executor = Stages(sc, plan.value, block_records(ratings, {}, plan), "left")
     root = Path(SparkFiles.getRootDirectory()) / "recsys-spark-blocks" / "left"
-    assert root.is_dir() and set(sc._jsc.getPersistentRDDs()) != before
+    assert root.is_dir()
+    assert set(sc._jsc.getPersistentRDDs()) != before
     bad = SIDE.model_copy(update={"reg": 0.0})
     with pytest.raises(FitError, match="has no unique solution"):
         train(executor, SETTINGS.model_copy(update={"user": bad, "item": bad, "rank": 60}))
     executor.close()
-    assert set(sc._jsc.getPersistentRDDs()) == before and not root.exists()
+    assert set(sc._jsc.getPersistentRDDs()) == before
+    assert not root.exists()
 
 
 def test_bad_ratings_are_refused_with_the_first_offenders(spark: SparkSession) -> None:

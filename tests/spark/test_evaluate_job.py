@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from model_factory import random_model
 
+from model_factory import random_model
 from recsys_spark import lake
 from recsys_spark.config import EvaluateSettings, Settings, step_root
 from recsys_spark.errors import DataError, NotPublishedError

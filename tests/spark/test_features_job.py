@@ -27,9 +27,7 @@ def ingested(spark, root: Path, users: bool) -> Settings:
         if users:
             draft.write_table(spark.createDataFrame(USERS, USERS_DDL), "users")
 
-    lake.publish(
-        spark, step_root(settings, "ingest"), step="ingest", settings={"users": users}, inputs={}, write=write
-    )
+    lake.publish(spark, step_root(settings, "ingest"), step="ingest", settings={"users": users}, inputs={}, write=write)
     return settings
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from generated import TINY, ratings, world
 from pyspark.sql import SparkSession
 
+from generated import TINY, ratings, world
 from recsys_spark import lake
 from recsys_spark.cli import run_job
 from recsys_spark.config import load_settings

@@ -75,7 +75,9 @@ def test_a_release_by_name_comes_from_the_cache_and_says_whether_it_was_verified
 
 
 def test_an_unknown_data_set_names_the_nearest(spark: SparkSession, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no data set 'ml-23m'.*preset \(demo, 1m\).*did you mean ml-"):
+    with pytest.raises(
+        DataError, match=r"no data set 'ml-23m'.*preset \(demo, 1m.*\) and no release \(ml-.*did you mean ml-"
+    ):
         resolve(spark, ingest_settings(tmp_path, "ml-23m"))
 
 

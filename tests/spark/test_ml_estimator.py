@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chispa import assert_df_equality
-from problems import problem
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.evaluation import RegressionEvaluator
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from problems import problem
 from recsys_spark import BlockALS, BlockALSModel
 from recsys_spark.als.settings import AlsSettings, SideSettings
 from recsys_spark.errors import ConfigError, DataError
@@ -44,7 +44,8 @@ def test_fit_and_transform(ratings) -> None:
     rmse = RegressionEvaluator(metricName="rmse", labelCol="rating").evaluate(scored)
     spread = ratings.select(F.stddev("rating")).first()[0]
     assert rmse < 0.6 * spread
-    assert model.rank == 3 and model.history.count() == 3
+    assert model.rank == 3
+    assert model.history.count() == 3
     assert model.userFactors.columns == ["id", "features", "bias"]
     assert model.itemFactors.count() == ratings.select("item").distinct().count()
 
@@ -55,13 +56,16 @@ def test_features_and_validation_reach_the_engine(spark: SparkSession) -> None:
     estimator.setItemFeatures(spark.createDataFrame(p.item_features), p.columns[1])
     estimator.setUserFeatures(spark.createDataFrame(p.user_features), p.columns[0])
     fitted = estimator.copy().fit(spark.createDataFrame(p.ratings)).fitted
-    assert fitted.item.projection.shape == (3, 3) and fitted.user.projection.any()
+    assert fitted.item.projection.shape == (3, 3)
+    assert fitted.user.projection.any()
     assert np.isfinite(fitted.history["validation_rmse"].to_numpy()).all()
 
 
 def test_string_ids_and_every_cold_start(spark: SparkSession, ratings) -> None:
     named = ratings.select(F.concat(F.lit("ü"), "user").alias("user"), F.col("item").cast("string"), "rating")
-    test = spark.createDataFrame([("nobody", "nothing"), (named.first()["user"], "nothing"), (None, None)], "user string, item string")
+    test = spark.createDataFrame(
+        [("nobody", "nothing"), (named.first()["user"], "nothing"), (None, None)], "user string, item string"
+    )
     model = small().fit(named)
     assert [r.prediction for r in model.transform(test).collect()] == pytest.approx([np.nan] * 3, nan_ok=True)
     assert model.copy().setColdStartStrategy("drop").transform(test).count() == 0
@@ -77,7 +81,9 @@ def test_null_long_ids_are_unknown(spark: SparkSession, ratings) -> None:
     user, item = shifted.select("user", "item").first()
     test = spark.createDataFrame([(user, item), (user, None), (None, item)], "user long, item long")
     found = [r.prediction for r in model.transform(test).collect()]
-    assert np.isfinite(found[0]) and np.isnan(found[1]) and np.isnan(found[2])
+    assert np.isfinite(found[0])
+    assert np.isnan(found[1])
+    assert np.isnan(found[2])
 
 
 def test_weight_two_counts_twice(spark: SparkSession, ratings) -> None:
@@ -85,7 +91,9 @@ def test_weight_two_counts_twice(spark: SparkSession, ratings) -> None:
     doubled = small().fit(ratings.unionAll(ratings))
     assert weighted.fitted.user.counts.tolist() == doubled.fitted.user.counts.tolist()
     np.testing.assert_allclose(weighted.fitted.item.factors, doubled.fitted.item.factors, atol=1e-4)
-    ignored = small(weightCol="w").fit(ratings.withColumn("w", F.lit(1.0)).unionAll(ratings.withColumn("w", F.lit(0.0))))
+    ignored = small(weightCol="w").fit(
+        ratings.withColumn("w", F.lit(1.0)).unionAll(ratings.withColumn("w", F.lit(0.0)))
+    )
     assert ignored.fitted.user.counts.tolist() == (doubled.fitted.user.counts / 2).tolist()
 
 
@@ -94,8 +102,11 @@ def test_the_model_survives_saving(ratings, tmp_path: Path) -> None:
     path = f"file:{tmp_path}/a model"
     model.write().save(path)
     loaded = BlockALSModel.load(path)
-    assert loaded.uid == model.uid and loaded.extractParamMap().values() is not None
-    assert {p.name: v for p, v in loaded.extractParamMap().items()} == {p.name: v for p, v in model.extractParamMap().items()}
+    assert loaded.uid == model.uid
+    assert loaded.extractParamMap().values() is not None
+    assert {p.name: v for p, v in loaded.extractParamMap().items()} == {
+        p.name: v for p, v in model.extractParamMap().items()
+    }
     assert_df_equality(loaded.transform(ratings), model.transform(ratings), ignore_row_order=True)
     with pytest.raises(Exception, match="already exists"):
         model.write().save(path)
@@ -114,7 +125,11 @@ def test_every_param_survives_saving_the_estimator(tmp_path: Path) -> None:
 
 def test_settings_and_params_say_the_same() -> None:
     settings = AlsSettings(
-        rank=7, max_iter=4, clip=(0.5, 5.0), user=SideSettings(reg=9, bias="none"), item=SideSettings(reg_groups={"g": 2})
+        rank=7,
+        max_iter=4,
+        clip=(0.5, 5.0),
+        user=SideSettings(reg=9, bias="none"),
+        item=SideSettings(reg_groups={"g": 2}),
     )
     assert BlockALS.fromSettings(settings).settings() == settings
     assert BlockALS(regParam=0.5, regItem=0.7).settings().user.reg == 0.5

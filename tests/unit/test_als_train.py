@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from problems import problem
-from reference import dense
 
+from problems import problem
 from recsys_spark.als.history import Iteration
 from recsys_spark.als.model import FittedModel
 from recsys_spark.als.orders import Facts, Orders
@@ -15,6 +16,7 @@ from recsys_spark.als.settings import AlsSettings, SideSettings, StopSettings
 from recsys_spark.als.train import HalfStep, train
 from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.errors import ConfigError, DataError, FitError
+from reference import dense
 
 SIDE = SideSettings(reg=2.0, reg_bias=1.0, reg_features=1.5, reg_feature_bias=1.5)
 SETTINGS = AlsSettings(rank=3, max_iter=6, seed=1, user=SIDE, item=SIDE)
@@ -25,7 +27,9 @@ def bits(model: FittedModel) -> list[bytes]:
     arrays = [
         a for s in (model.user, model.item) for a in (s.factors, s.biases, s.counts, s.projection, s.projection_bias)
     ]
-    return [a.tobytes() for a in arrays] + [np.asarray(c).tobytes() for c in history.columns] + [repr(model.mu).encode()]
+    return (
+        [a.tobytes() for a in arrays] + [np.asarray(c).tobytes() for c in history.columns] + [repr(model.mu).encode()]
+    )
 
 
 @pytest.mark.parametrize("mode", ["constant", "weighted", "inverse_sqrt"])
@@ -35,9 +39,14 @@ def test_the_objective_falls_at_every_half_step(mode: str, bias: str) -> None:
     p = problem()
     seen: list[float] = []
     settings = SETTINGS.model_copy(update={"user": side, "item": side})
-    train(p.executor(), settings, p.columns, watch=lambda e: seen.append(e.terms.objective) if isinstance(e, HalfStep) else None)
+    train(
+        p.executor(),
+        settings,
+        p.columns,
+        watch=lambda e: seen.append(e.terms.objective) if isinstance(e, HalfStep) else None,
+    )
     assert len(seen) == 12
-    assert all(after <= before * (1 + 1e-6) for before, after in zip(seen, seen[1:], strict=False))
+    assert all(after <= before * (1 + 1e-6) for before, after in itertools.pairwise(seen))
     assert seen[-1] < 0.9 * seen[0]
 
 
@@ -115,7 +124,9 @@ def test_without_biases_and_mean_it_is_plain_als() -> None:
     side = SIDE.model_copy(update={"bias": "none"})
     settings = SETTINGS.model_copy(update={"user": side, "item": side, "mean": "none", "max_iter": 1})
     model = train(p.executor(), settings, p.columns)
-    assert model.mu == 0.0 and not model.user.biases.any() and not model.item.biases.any()
+    assert model.mu == 0.0
+    assert not model.user.biases.any()
+    assert not model.item.biases.any()
 
 
 def test_static_biases_stay_shrunk_means() -> None:
@@ -137,7 +148,9 @@ def test_features_predict_factors_and_biases_of_unrated_items() -> None:
     test, p.ratings = p.ratings.filter(pa.array(cold)), p.ratings.filter(pa.array(~cold))
     truth = test["rating"].to_numpy()
     model = train(p.executor(), SETTINGS.model_copy(update={"max_iter": 10}), p.columns)
-    none = train(p.executor(), SETTINGS.model_copy(update={"max_iter": 10}), p.columns).predict(test["user"], pa.array([-1] * len(truth)))
+    none = train(p.executor(), SETTINGS.model_copy(update={"max_iter": 10}), p.columns).predict(
+        test["user"], pa.array([-1] * len(truth))
+    )
     by_genre = model.predict(test["user"], test["item"])
     error, baseline = np.sqrt(np.mean((by_genre - truth) ** 2)), np.sqrt(np.mean((none - truth) ** 2))
     assert model.item.counts[:20].sum() == 0
@@ -156,9 +169,12 @@ def test_early_stopping_keeps_the_best_iteration() -> None:
     side = SIDE.model_copy(update={"reg": 0.5, "reg_bias": 0.5})
     settings = AlsSettings(rank=8, max_iter=60, user=side, item=side, stop=StopSettings(patience=4, min_iter=2))
     seen: list[Iteration] = []
-    model = train(p.executor(), settings, p.columns, watch=lambda e: seen.append(e) if isinstance(e, Iteration) else None)
+    model = train(
+        p.executor(), settings, p.columns, watch=lambda e: seen.append(e) if isinstance(e, Iteration) else None
+    )
     scores = [e.validation_rmse for e in seen]
-    assert len(seen) < 60 and "has not improved" in model.stop_reason
+    assert len(seen) < 60
+    assert "has not improved" in model.stop_reason
     assert model.best_iteration == 1 + int(np.argmin(scores))
     shorter = train(p.executor(), settings.model_copy(update={"max_iter": model.best_iteration}), p.columns)
     assert shorter.user.factors.tobytes() == model.user.factors.tobytes()

@@ -175,6 +175,15 @@ def test_files_that_are_no_settings_are_refused(tmp_path, content, words):
         load_settings([file])
 
 
+def test_a_bad_value_is_blamed_on_the_layer_that_set_it_last(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("train: {rank: -1, item: {reg: -1}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_settings([file], ["train.rank=-2"])
+    assert "found -2 (in --set train.rank=-2)" in str(caught.value)
+    assert f"found -1 (in {file})" in str(caught.value)
+
+
 def test_an_empty_file_changes_nothing(tmp_path):
     file = tmp_path / "empty.yaml"
     file.write_text("# nothing yet\n")

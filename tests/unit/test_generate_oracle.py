@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from generated import ratings, world
 from scipy.optimize import minimize
 from scipy.stats import norm
 
+from generated import ratings, world
 from recsys_spark.generate import oracle
 from recsys_spark.generate.oracle import Rows, expected_rating, posterior, squared_errors
 from recsys_spark.generate.ratings import held_out, to_stars
@@ -82,6 +82,18 @@ def test_predictions_never_see_the_ratings_they_are_tested_on() -> None:
         code[5] = 2 * stars
         error[stars] = squared_errors(replace(rows, code=code), test)
     assert error[4] - 2 * error[3] + error[2] == pytest.approx(2, abs=1e-9)
+
+
+def test_predictions_integrate_over_what_is_unknown() -> None:
+    """Without training ratings the prediction is the mean rating over the whole prior, noise and rounding included."""
+    rows = small_rows()
+    rows = replace(rows, known=np.full(24, 5.0), code=np.full(24, 2, np.uint8))  # where the scale's end makes it matter
+    rng = np.random.default_rng(2)
+    theta = rows.prior_mean[rows.owner] + np.sqrt(rows.prior_var) * rng.normal(size=(20_000, 24, 3))
+    opinion = rows.known + np.sum(rows.x * theta, axis=2) + rows.noise * rng.normal(size=(20_000, 24))
+    simulated = (to_stars(opinion, np.broadcast_to(rows.whole, opinion.shape)) / 2).mean(axis=0)
+    expected = np.sum((rows.code / 2 - simulated) ** 2)
+    assert squared_errors(rows, np.ones(24, bool)) == pytest.approx(expected, rel=0.005)
 
 
 def test_held_out_is_a_tenth_and_a_property_of_the_pair() -> None:

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from generated import TINY, item_counts, ratings, world
 
+from generated import TINY, item_counts, ratings, world
 from recsys_spark.generate import selection
 from recsys_spark.generate.preset import Preset
 from recsys_spark.generate.ratings import draw_ratings, to_stars

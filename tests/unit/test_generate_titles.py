@@ -9,8 +9,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from generated import world
 
+from generated import world
 from recsys_spark.generate.facts import GENRES, GROUPS, NO_GENRES
 from recsys_spark.generate.release import movies_csv, users_csv
 from recsys_spark.generate.titles import draw_titles

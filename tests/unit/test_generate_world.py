@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from generated import TINY, world
 from numpy.typing import NDArray
 
+from generated import TINY, world
 from recsys_spark.errors import ConfigError
 from recsys_spark.generate import facts
 from recsys_spark.generate.preset import PRESETS, find_preset

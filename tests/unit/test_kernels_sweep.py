@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import dense
 
 from recsys_spark.kernels import projection as proj
 from recsys_spark.kernels.exact import off_grid, on_grid, scale_for
 from recsys_spark.kernels.rows import NO_F32, Csr, Other, Prior, Reg, empty_csr, pad, padded_rank
 from recsys_spark.kernels.sweep import Bias, half_sweep, row_precisions
+from reference import dense
 
 SIZES = st.tuples(st.integers(1, 12), st.integers(1, 15), st.integers(0, 10), st.integers(0, 4), st.integers(0, 2**31))
 
@@ -82,9 +84,7 @@ def test_rows_are_the_reference_solution_and_sums_are_its_objective(size: tuple,
 def test_the_projection_is_the_joint_minimiser(size: tuple) -> None:
     p = Problem(*size)
     scales = proj.Scales(scale_for(1e5), scale_for(1e5))
-    sums = proj.projection_sums(
-        p.rows, p.features, p.x.shape[1], p.other, p.reg, p.mu, True, NO_F32, p.rank, scales
-    )
+    sums = proj.projection_sums(p.rows, p.features, p.x.shape[1], p.other, p.reg, p.mu, True, NO_F32, p.rank, scales)
     assert sums.failed == -1
     penalty = np.hstack([p.side.penalty, p.side.penalty_bias[:, None]])
     solved = proj.solve_projection(sums.normal, sums.right, scales, penalty)
@@ -104,7 +104,7 @@ def test_sums_are_the_same_bits_however_rows_are_grouped() -> None:
     whole = half_sweep(p.rows, p.other, Prior(p.features, p.projection), p.reg, bias, p.rank, scale)
     for cuts in ([0, 40], [0, 1, 40], [0, 13, 14, 31, 40]):
         parts = []
-        for low, high in zip(cuts, cuts[1:], strict=False):
+        for low, high in itertools.pairwise(cuts):
             rows, x = (slice_rows(c, low, high) for c in (p.rows, p.features))
             reg = Reg(p.reg.factor[low:high], p.reg.bias)
             parts.append(half_sweep(rows, p.other, Prior(x, p.projection), reg, bias, p.rank, scale))
