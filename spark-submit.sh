@@ -34,7 +34,7 @@ property() {
 }
 
 DRIVER_MEMORY="${SPARK_DRIVER_MEMORY:-3g}"
-master="" master_conf="" properties="" py_files="" remote="" job=""
+master="" master_conf="" properties="" py_files="" remote="" deploy_mode="" job=""
 options=()
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -51,7 +51,12 @@ while [ $# -gt 0 ]; do
     --master) master=$value ;;
     --remote) remote=$value ;;
     --properties-file) properties=$value ;;
-    --conf | -c) case "$value" in spark.master=*) master_conf=${value#*=} ;; esac ;;
+    --deploy-mode) deploy_mode=$value ;;
+    --conf | -c)
+      case "$value" in
+        spark.master=*) master_conf=${value#*=} ;;
+        spark.submit.deployMode=*) deploy_mode=${deploy_mode:-${value#*=}} ;;
+      esac ;;
   esac
   options+=("$name" "$value")
 done
@@ -90,4 +95,16 @@ case "$master" in
 esac
 [ -z "$py_files" ] || options+=(--py-files "$py_files")
 
-exec "$SPARK_HOME/bin/spark-submit" ${options[@]+"${options[@]}"} "$job" "$@"
+[ -n "$deploy_mode" ] || deploy_mode=$(property "${properties:-$SPARK_CONF_DIR/spark-defaults.conf}" spark.submit.deployMode)
+if [ "$deploy_mode" = cluster ] || [ -n "$remote" ]; then
+  exec "$SPARK_HOME/bin/spark-submit" ${options[@]+"${options[@]}"} "$job" "$@"
+fi
+
+# spark-submit would merge a Python driver's stderr into its stdout. So in client mode the driver is started here, and
+# pyspark starts spark-submit with these options for the JVM.
+submit_args=""
+for option in ${options[@]+"${options[@]}"}; do
+  submit_args="$submit_args'$(printf '%s' "$option" | sed "s/'/'\\\\''/g")' "
+done
+export PYSPARK_SUBMIT_ARGS="${submit_args}pyspark-shell"
+exec "$PYSPARK_DRIVER_PYTHON" "$job" "$@"

@@ -6,7 +6,7 @@
     history.parquet          one row per iteration
 
 The tables are ordinary Parquet, readable with Spark, pandas or DuckDB. A model at a URI is copied to a local directory
-first (`recsys_spark.score.load`).
+first (`recsys_spark.als.model_uri`).
 """
 
 from __future__ import annotations

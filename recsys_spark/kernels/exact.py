@@ -2,8 +2,8 @@
 
 Floating-point addition is not associative, so a sum over rows would differ with the number of blocks. Each row's term
 is therefore rounded once to a fixed grid of spacing 1/scale and added as int64, which is associative. The scale is a
-power of two chosen from a bound on the sum that is known before the pass and is itself free of rounding order (maxima and
-counts only), so every block of every partitioning uses the same one.
+power of two chosen from a bound on the sum that is known before the pass and is itself free of rounding order (maxima
+and counts only), so every block of every partitioning uses the same one.
 """
 
 from __future__ import annotations

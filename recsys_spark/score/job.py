@@ -9,10 +9,10 @@ from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from recsys_spark import lake
+from recsys_spark.als.model_uri import load_model_uri
 from recsys_spark.cli import JobResult
 from recsys_spark.config import Settings, step_root
 from recsys_spark.schema import RANK, USER
-from recsys_spark.score.load import load_model_uri
 from recsys_spark.score.recommend import model_users, recommend
 
 if TYPE_CHECKING:

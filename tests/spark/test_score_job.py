@@ -13,12 +13,12 @@ import pytest
 from recsys_spark import lake
 from recsys_spark.als.model import FittedModel
 from recsys_spark.als.model_io import save_model
+from recsys_spark.als.model_uri import load_model_uri
 from recsys_spark.config import Settings, step_root
 from recsys_spark.errors import DataError, NotPublishedError
 from recsys_spark.kernels.topk import SeenItems
 from recsys_spark.schema import RATINGS_DDL, RECOMMENDATIONS_DDL
 from recsys_spark.score.job import run, score_root
-from recsys_spark.score.load import load_model_uri
 from recsys_spark.score.recommend import model_users, recommend
 from tests.model_factory import random_model
 

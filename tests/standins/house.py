@@ -32,13 +32,16 @@ sys.exit("pip ran without the lock")' "{env}" ;;
   *) exec {python} "$@" ;;
 esac
 """
-# Shows what Spark was given.
-SUBMIT = """\
-#!{python}
-import json, os, sys
+# Shows what Spark was given: through pyspark where this is the job, else on its command line.
+RECORDER = """\
+import json, os, shlex, sys
 names = ("SPARK_HOME", "SPARK_CONF_DIR", "SPARK_DRIVER_MEMORY", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "PYTHONPATH")
-print(json.dumps({{"args": sys.argv[1:], "cwd": os.getcwd(), **{{name: os.environ.get(name) for name in names}}}}))
+options = shlex.split(os.environ.get("PYSPARK_SUBMIT_ARGS", ""))
+assert options[-1:] in ([], ["pyspark-shell"])
+given = {"args": [*options[:-1], *sys.argv[0 if options else 1 :]], "cwd": os.getcwd()}
+print(json.dumps(given | {name: os.environ.get(name) for name in names}))
 """
+JOB = f'"""Do one thing."""\n{RECORDER}'
 
 
 class House:
@@ -52,7 +55,7 @@ class House:
             shutil.copy2(ROOT / name, self.root / name)
         (self.root / "conf/requirements.lock").write_text("numpy==1\n")
         (self.root / "recsys_spark/__init__.py").write_text("")
-        (self.root / "jobs/one.py").write_text('"""Do one thing."""\n')
+        (self.root / "jobs/one.py").write_text(JOB)
         (self.root / "jobs/two.py").write_text('"""Do two things.\n\nAt once.\n"""\n')
         for tool in TOOLS:
             os.symlink(shutil.which(tool), self.bin / tool)
@@ -89,7 +92,7 @@ class House:
 
     def spark(self) -> None:
         home = self.root / ".venv/lib/python3.11/site-packages/pyspark"
-        self.program(home / "bin/spark-submit", SUBMIT.format(python=sys.executable))
+        self.program(home / "bin/spark-submit", f"#!{sys.executable}\n{RECORDER}")
 
     def run(self, *args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

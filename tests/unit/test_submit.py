@@ -8,6 +8,7 @@ import sys
 import zipfile
 
 import pytest
+from standins.house import JOB
 
 
 def test_help_lists_the_jobs_and_needs_nothing(house):
@@ -81,7 +82,7 @@ def test_what_the_caller_has_set_stays(ready):
 
 
 def test_a_job_of_ones_own_is_run_where_it_lies(ready, tmp_path):
-    (tmp_path / "mine.py").write_text("")
+    (tmp_path / "mine.py").write_text(JOB)
     assert ready.submitted("mine.py", cwd=tmp_path)["args"][-1] == "mine.py"
 
 
@@ -123,6 +124,20 @@ def test_a_cluster_is_sent_the_package(ready, master):
     assert ready.submitted("--master", master, "jobs/one.py")["args"][-2] == package, "same sources, same file"
     (ready.root / "recsys_spark/more.py").write_text("x = 1\n")
     assert ready.submitted("--master", master, "jobs/one.py")["args"][-2] != package
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--deploy-mode", "cluster"], ["--conf", "spark.submit.deployMode=cluster"], ["--remote", "sc://host"]],
+)
+def test_only_a_driver_elsewhere_is_started_by_spark_submit(ready, options):
+    (ready.root / "jobs/one.py").write_text('"""Nothing to record: spark-submit does."""\n')
+    assert ready.submitted(*options, "jobs/one.py", "x")["args"][-2:] == ["jobs/one.py", "x"]
+
+
+def test_options_keep_their_quotes_and_spaces(ready):
+    value = """spark.x=it's "a" $b \\ c"""
+    assert value in ready.submitted("--conf", value, "jobs/one.py")["args"]
 
 
 def test_an_environment_without_spark_is_refused(ready):

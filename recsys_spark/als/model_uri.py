@@ -1,4 +1,4 @@
-"""A saved model at any path or URI, read on the driver."""
+"""A saved model at any path or URI: through a local directory of the driver."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING
 
 from recsys_spark import lake
 from recsys_spark.als.model import FittedModel
-from recsys_spark.als.model_io import MODEL_JSON, load_model
+from recsys_spark.als.model_io import MODEL_JSON, load_model, save_model
 from recsys_spark.errors import NotPublishedError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+def save_model_uri(spark: SparkSession, model: FittedModel, uri: str) -> None:
+    """Write what `save_model` writes to a path or URI that holds nothing yet; driver only."""
+    with tempfile.TemporaryDirectory(prefix="recsys_spark-model-") as scratch:
+        local = Path(scratch) / "model"
+        save_model(model, local)
+        lake.copy_from_local(spark, local, uri)
 
 
 def load_model_uri(spark: SparkSession, uri: str) -> FittedModel:
