@@ -19,7 +19,7 @@ class _Section(BaseModel):
 class GenerateSettings(_Section):
     """The data generator."""
 
-    preset: Literal["demo", "1m"] = Field("demo", description="size: demo (100 k ratings) or 1m")
+    preset: Literal["demo", "1m", "32m"] = Field("demo", description="size: demo (100 k ratings), 1m or 32m")
     seed: int = Field(42, description="same seed, same bits")
     out: str | None = Field(None, description="where the release goes; null: {workdir}/{dataset}/raw")
 
@@ -163,7 +163,7 @@ class TrackingSettings(_Section):
 class Settings(_Section):
     """The whole tree: one section per step."""
 
-    dataset: str = Field("demo", min_length=1, description="preset (demo, 1m), a folder, a zip, or a release's name")
+    dataset: str = Field("demo", min_length=1, description="preset (demo, 1m, 32m), a folder, a zip, or a release's name")
     workdir: str = Field("lake", min_length=1, description="root of the lake: path or URI")
     generate: GenerateSettings = GenerateSettings()
     ingest: IngestSettings = IngestSettings()

@@ -16,8 +16,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 MODEL_COLOUR = "#1f5fa8"
 DATA_COLOUR = "#9aa5b1"
 ACCENT = "#d1495b"
-# Distinguishable without colour vision too (Okabe and Ito), strongest for the model.
-PALETTE = (MODEL_COLOUR, "#e69f00", "#009e73", "#cc79a7", "#8c6d46", "#56b4e9", "#6b7280")
+# After Okabe and Ito, distinguishable without colour vision too; darker, for the white figures on the bars.
+PALETTE = (MODEL_COLOUR, "#c77700", "#009e73", "#cc79a7", "#8c6d46", "#56b4e9", "#6b7280")
 INK = "#2b2f36"
 _DPI = 160
 _MAX_TICKS = 25
@@ -47,7 +47,7 @@ def learning_curve(history: pa.Table, best_iteration: int) -> Figure:
         values = history[name].to_numpy()
         if np.isfinite(values).any():
             lower.plot(iterations, values, color=colour, marker=marker, markersize=4, linewidth=2, label=label)
-    lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     _dress(lower, None, "iteration", "RMSE (rating units)")
     kept = f"kept: iteration {best_iteration}"
     for axes in (upper, lower):

@@ -84,8 +84,9 @@ class GroupEncoder:
         found = _to_numpy(pc.index_in(values.cast(value_set.type), value_set=value_set))
         hit = ~np.isnan(found)
         # A value listed twice in a row counts once.
-        pairs = np.unique(np.stack([rows[hit], found[hit].astype(np.int64)]), axis=1)
-        return Entries(pairs[0], pairs[1], np.ones(pairs.shape[1]))
+        width = max(len(self.labels), 1)
+        places = np.unique(rows[hit] * width + found[hit].astype(np.int64))
+        return Entries(places // width, places % width, np.ones(len(places)))
 
     def encode(self, array: pa.Array) -> Entries:
         """Normalised entries, without zeros; columns numbered from 0. For `array` see :meth:`raw`."""

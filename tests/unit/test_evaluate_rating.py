@@ -32,7 +32,7 @@ def test_rmse_of_itself_is_zero():
 
 def test_classes_of_a_scale():
     assert HALF_STARS.tolist() == [0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5]
-    assert len(rating_classes(0.0, 1.0, 0.1)) == 11  # (1 − 0) / 0.1 is a hair under 10 in binary
+    assert len(rating_classes(0.1, 0.7, 0.1)) == 7  # (0.7 − 0.1) / 0.1 is a hair under 6 in binary
 
 
 @pytest.mark.parametrize(
