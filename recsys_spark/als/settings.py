@@ -17,11 +17,11 @@ class _Frozen(BaseModel):
 class SideSettings(_Frozen):
     """How one side (users or items) is regularised, in the units of J (sums over ratings, not means)."""
 
-    reg: float = Field(12.0, ge=0, description="λ of the factors: pull of a row towards its prior")
+    reg: float = Field(14.0, ge=0, description="λ of the factors: pull of a row towards its prior")
     reg_mode: RegMode = Field("constant", description="λ(n): constant λ, weighted λ·n, inverse_sqrt λ/√(n+1)")
     reg_bias: float = Field(3.0, ge=0, description="λ of the biases, constant in every mode")
     bias: BiasMode = Field("learned", description="learned with the factors, static (shrunk means), or none")
-    reg_features: float = Field(120.0, gt=0, description="λ of the projection of features into factors")
+    reg_features: float = Field(40.0, gt=0, description="λ of the projection of features into factors")
     reg_feature_bias: float = Field(10.0, gt=0, description="λ of the projection of features into the bias")
     reg_groups: dict[str, float] = Field(
         default_factory=dict, description="a multiplier of both projection λs for a feature group by name"
@@ -39,7 +39,7 @@ class StopSettings(_Frozen):
 class AlsSettings(_Frozen):
     """Everything that decides the result of a fit, beside the data and the blocks' grid."""
 
-    rank: int = Field(20, ge=0, le=512, description="width of the factors; 0 is a model of biases alone")
+    rank: int = Field(12, ge=0, le=512, description="width of the factors; 0 is a model of biases alone")
     max_iter: int = Field(20, ge=0, description="iterations: each solves items, then users")
     seed: int = Field(0, description="seed of the initial factors")
     mean: Literal["fitted", "none"] = Field("fitted", description="μ: weighted mean of the training ratings, or 0")

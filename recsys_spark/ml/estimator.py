@@ -48,7 +48,7 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
     def __init__(
         self,
         *,
-        rank: int = 20,
+        rank: int = 12,
         maxIter: int = 20,
         regParam: float | None = None,
         seed: int = 0,
@@ -65,7 +65,7 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
     ) -> None:
         super().__init__()
         self._setDefault(
-            rank=20, maxIter=20, seed=0, userCol="user", itemCol="item", ratingCol="rating",
+            rank=12, maxIter=20, seed=0, userCol="user", itemCol="item", ratingCol="rating",
             predictionCol="prediction", coldStartStrategy="nan", numUserBlocks=0, numItemBlocks=0,
         )  # fmt: skip
         self._features: dict[int, tuple[DataFrame, tuple[FeatureColumn, ...]]] = {}

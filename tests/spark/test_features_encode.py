@@ -18,7 +18,7 @@ MOVIES = [
     (1, "A", 1994, ["Drama", "Comedy"], 10.0, [1.0, 4.0], True),
     (2, "B", 1995, ["Drama"], 20.0, [1.0, 8.0], False),
     (3, "C", None, [], None, None, None),
-    (10, "D", 1990, ["Zany", "Drama", "Drama"], 30.0, [1.0, None], True),
+    (10, "D", 1990, ["Zany", "Drama", "Zany"], 30.0, [1.0, None], True),
 ]
 
 
@@ -86,9 +86,11 @@ def test_min_count_leaves_rare_values_out(movies):
     assert matrix(rows, columns)[2] == [1, 0]
 
 
-def test_whole_numbers_are_ordered_by_size(movies):
-    _, columns = encode(movies, "item", [spec("id", "one_hot", "year"), spec("seen", "one_hot")])
-    assert names(columns) == ["id=1990", "id=1994", "id=1995", "seen=false", "seen=true"]
+def test_whole_numbers_are_ordered_by_size(spark):
+    data = [(1, 100, True, [10, 9]), (2, 9, False, [9]), (3, 25, True, [])]
+    df = spark.createDataFrame(data, "item bigint, age int, seen boolean, tags array<int>")
+    _, columns = encode(df, "item", [spec("age", "one_hot"), spec("seen", "one_hot"), spec("tag", "multi_hot", "tags")])
+    assert names(columns) == ["age=9", "age=25", "age=100", "seen=false", "seen=true", "tag=9", "tag=10"]
 
 
 def test_zscore_of_classes_counts_rows_with_a_value(movies):
