@@ -65,8 +65,8 @@ def add_baselines(
     DataError
         No training rows.
     """
-    mean = train.agg(F.avg(F.col(RATING).cast("double"))).collect()[0][0]
-    if mean is None:
+    mean, rows = train.agg(F.avg(F.col(RATING).cast("double")), F.count(RATING)).collect()[0]
+    if not rows:
         raise DataError("there are no training rows to fit baselines to")
     out = test
     if GLOBAL_MEAN in names:
@@ -78,7 +78,7 @@ def add_baselines(
         with _checkpoint_dir(train.sparkSession, checkpoints):
             for name in spark_names:
                 offset = mean if name == PYSPARK_CENTRED else 0.0
-                out = add_pyspark_als(out, train, name, pyspark, offset=offset, scale=scale)
+                out = add_pyspark_als(out, train, name, pyspark, offset=offset, scale=scale, blocks=als_blocks(rows))
     return out.select(*test.columns, *names)
 
 
@@ -90,6 +90,7 @@ def add_pyspark_als(
     *,
     offset: float,
     scale: tuple[float, float],
+    blocks: int,
     seed: int = 0,
 ) -> DataFrame:
     """Fit pyspark.ml.ALS to the ratings less `offset` and add its clipped predictions; NaNs become ``biases``.
@@ -109,12 +110,22 @@ def add_pyspark_als(
         itemCol=_ITEM_INDEX,
         ratingCol=RATING,
         coldStartStrategy="nan",
+        numUserBlocks=blocks,
+        numItemBlocks=blocks,
         checkpointInterval=10,
     ).setPredictionCol("__raw")
     log.info("baseline %s: rank %d, regParam %g, %d iterations", name, settings.rank, settings.reg, settings.iterations)
     predicted = als.fit(ratings).transform(_with_int_ids(df, train))
     value = F.nanvl(F.col("__raw") + F.lit(offset), F.col(BIASES))
     return predicted.select(*df.columns, _clipped(value, scale).alias(name))
+
+
+def als_blocks(rows: int) -> int:
+    """Blocks a side for pyspark.ml.ALS: its default of 10 for millions of ratings, fewer where they are mere overhead.
+
+    Its random start, and so its result, depends on them: they follow from the data, not from the machine.
+    """
+    return min(10, 2 + rows // 500_000)
 
 
 def add_int_ids(df: DataFrame, train: DataFrame, column: str, name: str) -> DataFrame:

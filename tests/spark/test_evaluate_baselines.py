@@ -9,7 +9,7 @@ from recsys_spark import lake
 from recsys_spark.als.settings import AlsSettings
 from recsys_spark.config import PysparkSettings
 from recsys_spark.errors import DataError
-from recsys_spark.evaluate.baselines import add_baselines, add_int_ids, add_pyspark_als
+from recsys_spark.evaluate.baselines import add_baselines, add_int_ids, add_pyspark_als, als_blocks
 from recsys_spark.evaluate.rating import rmse
 
 DDL = "user bigint, item bigint, rating float"
@@ -108,6 +108,7 @@ def test_ids_beyond_int32_and_texts_give_what_small_ids_give(spark, split):
             PYSPARK,
             offset=3.0,
             scale=(-1.0, 5.0),
+            blocks=2,
         )
         results.append(out.orderBy("user", "item").toPandas()["als"].to_numpy())
     strangers = results[0] == -1
@@ -126,6 +127,10 @@ def test_int_ids(spark):
     small = train.where("user = 5")
     found = {row["user"]: row["index"] for row in add_int_ids(test, small, "user", "index").collect()}
     assert found == {5: 5, 2**40: 4, 6: 6}
+
+
+def test_blocks_follow_from_the_rows():
+    assert [als_blocks(n) for n in (0, 100_000, 1_000_000, 30_000_000)] == [2, 2, 4, 10]
 
 
 def test_no_training_rows(split):

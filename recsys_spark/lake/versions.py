@@ -1,0 +1,242 @@
+"""Publishing a step's result as an immutable version, and finding the current one; driver only."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from recsys_spark import __version__
+from recsys_spark.errors import DataError, NotPublishedError
+from recsys_spark.lake import fs
+from recsys_spark.lake.manifest import MANIFEST, POINTER, Manifest, Published, TableInfo, fingerprint
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_DRAFT_PREFIX = "._tmp-"
+_STALE_DRAFT_MS = 24 * 3600 * 1000
+_CHUNK = 1 << 22
+
+
+class Draft:
+    """A version being written: what a step's `write` function fills. Nobody reads it before it is published."""
+
+    def __init__(self, spark: SparkSession, path: str) -> None:
+        self.path = path
+        self.tables: dict[str, TableInfo] = {}
+        self._spark = spark
+
+    def write_table(self, df: DataFrame, name: str, partition_by: Sequence[str] = ()) -> TableInfo:
+        """Write a table as Parquet; its rows are counted in the footers of what was written, not from `df` again."""
+        if name in self.tables:
+            raise DataError(f"table {name!r} is written twice in {self.path}")
+        target, schema = f"{self.path}/{name}", df.schema
+        writer = df.write.partitionBy(*partition_by) if partition_by else df.write
+        writer.parquet(target)
+        rows = self._spark.read.schema(schema).parquet(target).count()
+        self.tables[name] = TableInfo(rows=rows, schema=str(cast(Any, df)._jdf.schema().toDDL()))
+        return self.tables[name]
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a UTF-8 file beside the tables."""
+        fs.write_text(self._spark, f"{self.path}/{name}", text)
+
+
+def publish(
+    spark: SparkSession,
+    root: str,
+    *,
+    step: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    write: Callable[[Draft], dict[str, Any] | None],
+    keep: int = 2,
+) -> Published:
+    """Publish a step's result, or find that the same one is there already.
+
+    The version's name is the fingerprint of step, settings, inputs and package version, so the same call twice does the
+    work once. `write` fills a draft; whatever it raises, the root is left as it was.
+
+    Parameters
+    ----------
+    root : path or URI of the step
+    settings : JSON-able; everything that decides the result beside the inputs
+    inputs : fingerprint or version of each input, by name
+    write : fills the draft; what it returns is kept as the manifest's `extra`
+    keep : how many of the newest other versions outlive this call
+
+    Returns
+    -------
+    Published
+        With `reused` true where the version was whole already (it is the current one again).
+    """
+    root = root.rstrip("/")
+    version = fingerprint(step, settings, inputs, __version__)
+    target = f"{root}/{version}"
+    found = _load(spark, target)
+    if found is None:
+        fs.delete(spark, target)  # what an interrupted publisher left: without a manifest it never was a version
+        manifest = _write_version(spark, root, version, step, settings, inputs, write)
+    else:
+        manifest = found
+    if _pointer(spark, root) != version:
+        fs.write_text(spark, f"{root}/{POINTER}", version + "\n")
+    _expire(spark, root, version, keep)
+    return Published(path=target, manifest=manifest, reused=found is not None)
+
+
+def current(spark: SparkSession, root: str, step: str | None = None) -> Published:
+    """Find the current version under a root.
+
+    Raises
+    ------
+    NotPublishedError
+        Nothing was ever published there, or the version that the pointer names is not whole.
+    DataError
+        Another step than `step` published it.
+    """
+    root = root.rstrip("/")
+    job = f"; run jobs/{step}.py first" if step else "; run the job that makes it first"
+    version = _pointer(spark, root)
+    if version is None:
+        raise NotPublishedError(f"nothing is published at {root}{job}")
+    manifest = _load(spark, f"{root}/{version}")
+    if manifest is None:
+        raise NotPublishedError(f"the current version {version} at {root} is missing or not whole{job}")
+    if step is not None and manifest.step != step:
+        raise DataError(f"{root} holds the output of step {manifest.step!r}, expected that of {step!r}")
+    return Published(path=f"{root}/{version}", manifest=manifest, reused=True)
+
+
+def read_table(spark: SparkSession, root: str, name: str) -> DataFrame:
+    """Read a table of the current version under a root, or of a version directory, with its recorded schema.
+
+    Raises
+    ------
+    NotPublishedError
+        There is no version, or it has no table of this name.
+    """
+    root = root.rstrip("/")
+    from pyspark.sql.types import DataType, StructType
+
+    manifest = _load(spark, root)
+    found = Published(path=root, manifest=manifest) if manifest else current(spark, root)
+    info = found.manifest.tables.get(name)
+    if info is None:
+        raise NotPublishedError(f"no table {name!r} in {found.path}; it has {', '.join(sorted(found.manifest.tables))}")
+    df = spark.read.schema(info.schema).parquet(found.table(name))
+    columns = cast(StructType, DataType.fromDDL(info.schema)).fieldNames()
+    quoted = ["`" + column.replace("`", "``") + "`" for column in columns]
+    return df.select(*quoted)  # Spark has moved partition columns to the end
+
+
+def fingerprint_files(spark: SparkSession, paths: Iterable[str]) -> str:
+    """Fingerprint of input files or directories: of the content where they are local, else of name, length and time.
+
+    Raises
+    ------
+    DataError
+        One of them does not exist.
+    """
+    parts: list[Any] = []
+    for path in paths:
+        at = fs.locate(spark, path)
+        if not at.fs.exists(at.path):
+            raise DataError(f"no input at {path}")
+        if at.local is not None:
+            parts.extend(_local_digests(at.local))
+        else:
+            parts.extend(_listing(at))
+    return fingerprint(*sorted(parts))
+
+
+def _write_version(
+    spark: SparkSession,
+    root: str,
+    version: str,
+    step: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    write: Callable[[Draft], dict[str, Any] | None],
+) -> Manifest:
+    draft = Draft(spark, f"{root}/{_DRAFT_PREFIX}{uuid.uuid4().hex}")
+    try:
+        extra = write(draft) or {}
+        manifest = Manifest(
+            step=step,
+            version=version,
+            created=datetime.now(timezone.utc).isoformat(timespec="microseconds"),
+            tables=draft.tables,
+            settings=settings,
+            inputs=inputs,
+            fingerprint=version,
+            extra=extra,
+            package_version=__version__,
+        )
+        draft.write_text(MANIFEST, manifest.to_json())
+        fs.commit_dir(spark, draft.path, f"{root}/{version}", last=MANIFEST)
+    finally:
+        fs.delete(spark, draft.path)  # gone after a commit; here after a failure, or when another was faster
+    whole = _load(spark, f"{root}/{version}")
+    if whole is None:
+        raise DataError(f"{root}/{version} was written and is not whole: is another job writing there? Run it again")
+    return whole
+
+
+def _load(spark: SparkSession, directory: str) -> Manifest | None:
+    """The manifest of a version, or None where the version is not whole."""
+    try:
+        return Manifest.from_json(fs.read_text(spark, f"{directory}/{MANIFEST}"))
+    except (NotPublishedError, ValueError):
+        return None
+
+
+def _pointer(spark: SparkSession, root: str) -> str | None:
+    try:
+        return fs.read_text(spark, f"{root}/{POINTER}").strip() or None
+    except NotPublishedError:
+        return None
+
+
+def _expire(spark: SparkSession, root: str, version: str, keep: int) -> None:
+    """Remove old versions, and drafts of publishers that died a day or longer ago."""
+    others = []
+    for name, is_dir, _, modified in fs.list_dir(spark, root):
+        path = f"{root}/{name}"
+        if not is_dir or name == version:
+            continue
+        if name.startswith(_DRAFT_PREFIX):
+            if modified < time.time() * 1000 - _STALE_DRAFT_MS:
+                fs.delete(spark, path)
+        elif manifest := _load(spark, path):
+            others.append((manifest.created, path))
+    for _, path in sorted(others, reverse=True)[keep:]:
+        fs.delete(spark, path)
+
+
+def _local_digests(path: Path) -> list[list[Any]]:
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return [[str(file.relative_to(path.parent).as_posix()), _digest(file)] for file in files]
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _listing(at: fs.Location) -> list[list[Any]]:
+    found, files = [], at.fs.listFiles(at.path, True)
+    base = str(at.fs.makeQualified(at.path).getParent().toString())
+    while files.hasNext():
+        status = files.next()
+        name = str(status.getPath().toString()).removeprefix(base)
+        found.append([name, int(status.getLen()), int(status.getModificationTime())])
+    return found
