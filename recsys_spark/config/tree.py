@@ -163,7 +163,9 @@ class TrackingSettings(_Section):
 class Settings(_Section):
     """The whole tree: one section per step."""
 
-    dataset: str = Field("demo", min_length=1, description="preset (demo, 1m, 32m), a folder, a zip, or a release's name")
+    dataset: str = Field(
+        "demo", min_length=1, description="preset (demo, 1m, 32m), a folder, a zip, or a release's name"
+    )
     workdir: str = Field("lake", min_length=1, description="root of the lake: path or URI")
     generate: GenerateSettings = GenerateSettings()
     ingest: IngestSettings = IngestSettings()

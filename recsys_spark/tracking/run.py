@@ -39,7 +39,7 @@ class Tracker:
         """A data set as an input of the run."""
 
     def log_history(self, history: pa.Table) -> None:
-        """Every column of a fit's history as a metric, a step per iteration; NaN is left out."""
+        """Every column of a fit's history as a metric ``fit/<column>``, a step per iteration; NaN is left out."""
 
     def log_model(self, model_dir: str | Path) -> None:
         """The directory that `save_model` wrote, as a model that loads without Spark; later metrics belong to it."""

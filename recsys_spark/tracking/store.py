@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 DEFAULT_URI = "sqlite:///mlflow.db"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 PARAM_SECTIONS = ("split", "features", "blocks", "train", "evaluate")
+HISTORY = "fit"  # MLflow draws metrics of one prefix in a section of their own: the curves stay together
 BATCH = 100  # parameters or tags that a store takes in one request
-METRICS_BATCH = 1000
+METRICS_HISTORY = "fit"  # MLflow draws metrics of one prefix in a section of their own: the curves stay together
+BATCH = 1000
 
 
 class MlflowTracker(Tracker):
@@ -78,7 +80,9 @@ class MlflowTracker(Tracker):
         now, metrics = _now(), []
         for row in history.to_pylist():
             step = row.pop("iteration")
-            metrics += [Metric(key, value, now, step) for key, value in row.items() if math.isfinite(value)]
+            metrics += [
+                Metric(f"{HISTORY}/{key}", value, now, step) for key, value in row.items() if math.isfinite(value)
+            ]
         with quiet():
             for batch in _batches(metrics, METRICS_BATCH):
                 self._client.log_batch(self.run_id, metrics=batch)

@@ -110,10 +110,10 @@ def test_history_is_a_curve_per_column_without_nan(logged, run) -> None:  # type
     client = mlflow.MlflowClient(logged[1])
     history = random_history(3)
     for name in history.column_names[1:]:
-        curve = {point.step: point.value for point in client.get_metric_history(logged[0], name)}
+        curve = {point.step: point.value for point in client.get_metric_history(logged[0], f"fit/{name}")}
         rows = zip(history["iteration"].to_pylist(), history[name].to_pylist(), strict=True)
         assert curve == {step: value for step, value in rows if not math.isnan(value)}
-    assert "iteration" not in run.data.metrics
+    assert "fit/iteration" not in run.data.metrics
 
 
 def test_data_sets_are_inputs_with_digest_schema_rows_and_context(run) -> None:  # type: ignore[no-untyped-def]
