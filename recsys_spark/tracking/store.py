@@ -41,8 +41,7 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 PARAM_SECTIONS = ("split", "features", "blocks", "train", "evaluate")
 HISTORY = "fit"  # MLflow draws metrics of one prefix in a section of their own: the curves stay together
 BATCH = 100  # parameters or tags that a store takes in one request
-METRICS_HISTORY = "fit"  # MLflow draws metrics of one prefix in a section of their own: the curves stay together
-BATCH = 1000
+METRICS_BATCH = 1000
 
 
 class MlflowTracker(Tracker):
