@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys_spark.als.settings import AlsSettings
+from recsys_spark.blocks.partition import lookup
 from recsys_spark.errors import DataError
 from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.kernels.predict import score_pairs
@@ -105,19 +106,7 @@ class SideModel:
             raise DataError(
                 f"ids of type {ids.type} looked up in a model whose ids are {self.ids.type}; cast them first"
             )
-        if not integers:
-            found = pc.index_in(pc.cast(ids, self.ids.type), value_set=self.ids)
-            return pc.fill_null(found, UNKNOWN_ROW).to_numpy(zero_copy_only=False).astype(np.int64)
-        known = self.ids.to_numpy()
-        if not len(known):
-            return np.full(len(ids), UNKNOWN_ROW, np.int64)
-        wanted = pc.fill_null(pc.cast(ids, pa.int64()), 0).to_numpy(zero_copy_only=False)
-        rows = np.searchsorted(known, wanted).astype(np.int64, copy=False)
-        rows[rows == len(known)] = 0
-        rows[known[rows] != wanted] = UNKNOWN_ROW
-        if ids.null_count:
-            rows[pc.is_null(ids).to_numpy(zero_copy_only=False)] = UNKNOWN_ROW
-        return rows
+        return lookup(self.ids, ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +129,8 @@ class FittedModel:
     def __post_init__(self) -> None:
         if self.user.rank != self.item.rank:
             raise ValueError(f"user factors have rank {self.user.rank}, item factors {self.item.rank}")
-        if not self.clip[0] < self.clip[1]:
-            raise ValueError(f"clip must be (low, high) with low < high, found {self.clip}")
+        if not self.clip[0] <= self.clip[1]:
+            raise ValueError(f"clip must be (low, high) with low <= high, found {self.clip}")
 
     @property
     def rank(self) -> int:

@@ -180,6 +180,14 @@ def test_early_stopping_keeps_the_best_iteration() -> None:
     assert shorter.user.factors.tobytes() == model.user.factors.tobytes()
 
 
+def test_all_ratings_equal() -> None:
+    p = problem()
+    p.ratings = p.ratings.set_column(2, "rating", pa.array(np.full(len(p.ratings), 4.0, np.float32)))
+    model = train(p.executor(2, 2), SETTINGS, p.columns)
+    assert model.clip == (4.0, 4.0)
+    assert set(model.predict(p.ratings["user"], p.ratings["item"]).tolist()) == {4.0}
+
+
 def test_an_unregularised_row_is_named_by_its_id() -> None:
     p = problem(user_d=0, item_d=0, density=0.05)
     side = SIDE.model_copy(update={"reg": 0.0})

@@ -158,4 +158,4 @@ def test_a_model_refuses_sides_of_different_rank_and_an_empty_scale() -> None:
     with pytest.raises(ValueError, match="user factors have rank 5, item factors 4"):
         dataclasses.replace(model, item=random_model(rank=4).item)
     with pytest.raises(ValueError, match=r"clip must be \(low, high\)"):
-        dataclasses.replace(model, clip=(5.0, 5.0))
+        dataclasses.replace(model, clip=(5.0, 4.0))

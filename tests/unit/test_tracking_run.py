@@ -99,7 +99,7 @@ def test_run_has_its_name_experiment_tags_and_end(logged, run) -> None:  # type:
 def test_settings_are_parameters_and_an_artifact(logged, run) -> None:  # type: ignore[no-untyped-def]
     assert run.data.params["dataset"] == "tiny"
     assert run.data.params["train.rank"] == "5"
-    assert run.data.params["train.item.reg_features"] == "120.0"
+    assert run.data.params["train.item.reg_features"] == "40.0"
     assert json.loads(run.data.params["features.item"])[0]["name"] == "genre"
     stored = yaml.safe_load(text_of(logged, "settings.yaml"))
     assert stored["train"]["rank"] == 5
