@@ -11,6 +11,7 @@ from recsys_spark.als.work import View
 from recsys_spark.blocks.layout import Block, other
 from recsys_spark.blocks.plan import Plan
 from recsys_spark.blocks.residency import BlockStore, Handle, Miss, clear_store, materialise
+from recsys_spark.errors import FitError
 from recsys_spark.kernels.rows import F32, NO_F32, Other, pad
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def _on_records(
 ) -> Iterator[Result]:
     store = BlockStore.here(fit)
     for slot, record in records:
-        store.put(slot, record)
-        block = Block.from_buffer(record)
+        block = store.open(store.put(slot, record))
+        if isinstance(block, Miss):
+            raise FitError(f"block {slot} vanished from {store.directory} as soon as it was written: is its disk full?")
         yield task(block, shipped.view(block) if shipped else None)  # type: ignore[arg-type]

@@ -65,7 +65,8 @@ class BlockStore:
         """The block, memory-mapped, or MISS where its file is absent or of another size."""
         if not self._whole(handle):
             return Miss(handle.slot)
-        return Block.from_buffer(np.memmap(self._path(handle), np.uint8, mode="r"))
+        # Copy on write: nothing writes, but Numba compiles anew for arrays that are marked read-only.
+        return Block.from_buffer(np.memmap(self._path(handle), np.uint8, mode="c"))
 
     def clear(self) -> None:
         """Remove the fit's files."""

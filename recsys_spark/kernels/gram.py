@@ -1,116 +1,36 @@
-"""Normal equations of one row: gather the other side's rows, accumulate A = Σ w p pᵀ and its border.
+"""Normal equations of one row: gather the other side's rows, accumulate A = Σ w p pᵀ and its border, factorise.
 
-Compiled once per padded rank K, a constant to the compiler. Eight gathered rows at a time lie in a small buffer;
-only tiles that reach the upper triangle are touched. At most 512 entries are accumulated in float32 before they are
-added in float64: at 100,000 ratings and condition 1e4, all-float32 accumulation loses two more digits.
+Compiled once per padded rank K, a constant to the compiler: the length of the tuple ``lanes`` and so part of its type.
+(A closure over K would be as fast, but Numba does not find closures over compiled functions in its disk cache.) Eight
+gathered rows at a time lie in a small buffer; only tiles that reach the upper triangle are touched. At most 512 entries
+are accumulated in float32 before they are added in float64: at 100,000 ratings and condition 1e4, all-float32
+accumulation loses two more digits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from recsys_spark.kernels.rows import F32, F64
+from recsys_spark.kernels.rows import F32, F64, Csr, Other
 from recsys_spark.kernels.solve import factorise
 
 BATCH = 8
 FLUSH = 512
 
 
-@cache
-def gram_for(width: int) -> Callable[..., None]:
-    """The accumulator for padded rank ``width``.
-
-    Returns ``gram(begin, end, cols, values, weights, factors, biases, offset, buf, a32, a64, s64, b64, scalars)``,
-    which overwrites, for the entries begin:end of one row with y = r - offset - bias of the column's row:
-    a64 (K, K) upper triangle of Σ w p pᵀ, s64 (K,) Σ w p, b64 (K,) Σ w y p, scalars (3,) Σ w y², Σ w, Σ w y.
-    buf (8, K) and a32 (K + 2, K) float32 are scratch.
-    """
-    tile = 16 if width % 16 == 0 else 8
-    kk = width
-
-    @njit(cache=True, nogil=True, fastmath={"contract"})
-    def gram(begin, end, cols, values, weights, factors, biases, offset, buf, a32, a64, s64, b64, scalars):  # type: ignore[no-untyped-def]
-        root = np.empty(BATCH, np.float32)
-        target = np.empty(BATCH, np.float32)
-        a64[:] = 0.0
-        s64[:] = 0.0
-        b64[:] = 0.0
-        a32[:] = np.float32(0.0)
-        yy = 0.0
-        sw = 0.0
-        sy = 0.0
-        pending = 0
-        for low in range(begin, end, BATCH):
-            for r in range(BATCH):
-                e = low + r
-                if e < end:
-                    c = cols[e]
-                    w = np.float32(1.0)
-                    q = np.float32(1.0)
-                    if weights.size:
-                        w = weights[e]
-                        q = np.sqrt(w)
-                    y = values[e] - offset - biases[c]
-                    yy += w * y * y
-                    sw += w
-                    sy += w * y
-                    root[r] = q
-                    target[r] = q * np.float32(y)
-                    for j in range(kk):
-                        buf[r, j] = q * factors[c, j]
-                else:
-                    root[r] = np.float32(0.0)
-                    target[r] = np.float32(0.0)
-                    for j in range(kk):
-                        buf[r, j] = np.float32(0.0)
-            for t in range(0, kk, tile):
-                for i in range(t + tile):
-                    for j in range(t, t + tile):
-                        a32[i, j] += (
-                            (buf[0, i] * buf[0, j] + buf[1, i] * buf[1, j])
-                            + (buf[2, i] * buf[2, j] + buf[3, i] * buf[3, j])
-                        ) + (
-                            (buf[4, i] * buf[4, j] + buf[5, i] * buf[5, j])
-                            + (buf[6, i] * buf[6, j] + buf[7, i] * buf[7, j])
-                        )
-            for j in range(kk):
-                s = np.float32(0.0)
-                b = np.float32(0.0)
-                for r in range(BATCH):
-                    s += root[r] * buf[r, j]
-                    b += target[r] * buf[r, j]
-                a32[kk, j] += s
-                a32[kk + 1, j] += b
-            pending += BATCH
-            if pending >= FLUSH or low + BATCH >= end:
-                for i in range(kk):
-                    for j in range(i, kk):
-                        a64[i, j] += a32[i, j]
-                for j in range(kk):
-                    s64[j] += a32[kk, j]
-                    b64[j] += a32[kk + 1, j]
-                a32[:] = np.float32(0.0)
-                pending = 0
-        scalars[0] = yy
-        scalars[1] = sw
-        scalars[2] = sy
-
-    return gram
-
-
 class Scratch(NamedTuple):
-    """One thread's work space for a padded rank K, and where `row_system` leaves its results."""
+    """One thread's work space for a padded rank K, and where `gram` and `row_system` leave their results."""
 
-    buf: F32  # (8, K)
-    a32: F32  # (K + 2, K)
-    a64: F64  # (K, K)
-    s64: F64  # (K,)
-    b64: F64  # (K,)
+    buf: F32  # (8, K) gathered rows, times √w
+    root: F32  # (8,) √w
+    target: F32  # (8,) √w y
+    a32: F32  # (K + 2, K) float32 sums since the last flush; the last two rows are the border
+    a64: F64  # (K, K) upper triangle of Σ w p pᵀ
+    s64: F64  # (K,) Σ w p
+    b64: F64  # (K,) Σ w y p
     scalars: F64  # (3,) Σ w y², Σ w, Σ w y
     system: F64  # (K + 1, K + 1) upper triangle: A + Λ, then its Cholesky factor
     precision: F64  # (K + 1,) diagonal of Λ
@@ -122,41 +42,124 @@ def scratch_for(width: int) -> Scratch:
     """A new work space for padded rank ``width``."""
     n = width + 1
     return Scratch(
-        np.empty((BATCH, width), np.float32),
-        np.empty((width + 2, width), np.float32),
-        *(np.empty(shape) for shape in ((width, width), width, width, 3, (n, n), n, n, n)),
+        buf=np.empty((BATCH, width), np.float32),
+        root=np.empty(BATCH, np.float32),
+        target=np.empty(BATCH, np.float32),
+        a32=np.empty((width + 2, width), np.float32),
+        a64=np.empty((width, width)),
+        s64=np.empty(width),
+        b64=np.empty(width),
+        scalars=np.empty(3),
+        system=np.empty((n, n)),
+        precision=np.empty(n),
+        data=np.empty(n),
+        diagonal=np.empty(n),
     )
 
 
-@cache
-def row_system_for(width: int) -> Callable[..., bool]:
-    """``row_system(i, rows, other, lam, lam_bias, offset, learned, rank, scratch)``: A + Λ of row i, factorised.
+def lanes_for(width: int) -> tuple[int, ...]:
+    """A tuple whose length tells the compiler the padded rank."""
+    return (0,) * width
 
-    The bias is a border of the Gram, its last row and column, so that the Gram stays k wide. Returns False where the
-    system is singular.
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def gram(begin: int, end: int, rows: Csr, other: Other, offset: float, lanes: tuple[int, ...], s: Scratch) -> None:
+    """Sums over the entries begin:end of one row, with y = r - offset - bias of the entry's column.
+
+    Overwrites a64, s64, b64 and scalars of the scratch.
     """
-    gram = gram_for(width)
+    kk = len(lanes)
+    tile = 16 if kk % 16 == 0 else 8
+    buf, a32 = s.buf, s.a32
+    s.a64[:] = 0.0
+    s.s64[:] = 0.0
+    s.b64[:] = 0.0
+    s.scalars[:] = 0.0
+    a32[:] = np.float32(0.0)
+    pending = 0
+    for low in range(begin, end, BATCH):
+        _gather(low, end, rows, other, offset, lanes, s)
+        for t in range(0, kk, tile):
+            for i in range(t + tile):
+                for j in range(t, t + tile):
+                    a32[i, j] += (
+                        (buf[0, i] * buf[0, j] + buf[1, i] * buf[1, j])
+                        + (buf[2, i] * buf[2, j] + buf[3, i] * buf[3, j])
+                    ) + (
+                        (buf[4, i] * buf[4, j] + buf[5, i] * buf[5, j])
+                        + (buf[6, i] * buf[6, j] + buf[7, i] * buf[7, j])
+                    )
+        for r in range(BATCH):
+            for j in range(kk):
+                a32[kk, j] += s.root[r] * buf[r, j]
+                a32[kk + 1, j] += s.target[r] * buf[r, j]
+        pending += BATCH
+        if pending >= FLUSH or low + BATCH >= end:
+            for i in range(kk):
+                for j in range(i, kk):
+                    s.a64[i, j] += a32[i, j]
+            for j in range(kk):
+                s.s64[j] += a32[kk, j]
+                s.b64[j] += a32[kk + 1, j]
+            a32[:] = np.float32(0.0)
+            pending = 0
 
-    @njit(cache=True, nogil=True)
-    def row_system(i, rows, other, lam, lam_bias, offset, learned, rank, s):  # type: ignore[no-untyped-def]
-        gram(
-            rows.indptr[i], rows.indptr[i + 1], rows.cols, rows.values, rows.weights, other.factors, other.biases,
-            offset, s.buf, s.a32, s.a64, s.s64, s.b64, s.scalars,
-        )  # fmt: skip
+
+@njit(cache=True, nogil=True)
+def _gather(low: int, end: int, rows: Csr, other: Other, offset: float, lanes: tuple[int, ...], s: Scratch) -> None:
+    """The next eight entries' rows, times √w; beyond the end, zeros."""
+    kk = len(lanes)
+    for r in range(BATCH):
+        e = low + r
+        if e >= end:
+            s.root[r] = np.float32(0.0)
+            s.target[r] = np.float32(0.0)
+            for j in range(kk):
+                s.buf[r, j] = np.float32(0.0)
+            continue
+        c = rows.cols[e]
+        w = rows.weights[e] if rows.weights.size else np.float32(1.0)
+        q = np.sqrt(w)
+        y = rows.values[e] - offset - other.biases[c]
+        s.scalars[0] += w * y * y
+        s.scalars[1] += w
+        s.scalars[2] += w * y
+        s.root[r] = q
+        s.target[r] = q * np.float32(y)
+        for j in range(kk):
+            s.buf[r, j] = q * other.factors[c, j]
+
+
+@njit(cache=True, nogil=True)
+def row_system(
+    i: int,
+    rows: Csr,
+    other: Other,
+    lam: F64,
+    lam_bias: float,
+    offset: float,
+    learned: bool,
+    rank: int,
+    lanes: tuple[int, ...],
+    s: Scratch,
+) -> bool:
+    """A + Λ of row i, factorised, in the scratch; False where it is singular.
+
+    The bias is a border of the Gram, its last row and column, so that the Gram stays k wide.
+    """
+    gram(rows.indptr[i], rows.indptr[i + 1], rows, other, offset, lanes, s)
+    for a in range(rank):
+        s.precision[a] = lam[i]
+        s.data[a] = s.b64[a]
+        for b in range(a, rank):
+            s.system[a, b] = s.a64[a, b]
+        s.system[a, a] += lam[i]
+    size = rank
+    if learned:
+        size += 1
+        s.precision[rank] = lam_bias
+        s.data[rank] = s.scalars[2]
         for a in range(rank):
-            s.precision[a] = lam[i]
-            s.data[a] = s.b64[a]
-            for b in range(a, rank):
-                s.system[a, b] = s.a64[a, b]
-            s.system[a, a] += lam[i]
-        size = rank
-        if learned:
-            size += 1
-            s.precision[rank] = lam_bias
-            s.data[rank] = s.scalars[2]
-            for a in range(rank):
-                s.system[a, rank] = s.s64[a]
-            s.system[rank, rank] = s.scalars[1] + lam_bias
-        return factorise(s.system, size, s.diagonal)
-
-    return row_system
+            s.system[a, rank] = s.s64[a]
+        s.system[rank, rank] = s.scalars[1] + lam_bias
+    return factorise(s.system, size, s.diagonal)

@@ -10,8 +10,6 @@ Both sums are exact (`kernels.exact`), because  M_i ⪯ Λ_i  and  |g_i|² ≤ �
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +18,7 @@ from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
 from recsys_spark.kernels.exact import off_grid, on_grid
-from recsys_spark.kernels.gram import row_system_for, scratch_for
+from recsys_spark.kernels.gram import lanes_for, row_system, scratch_for
 from recsys_spark.kernels.rows import F64, I64, Csr, Other, Reg, padded_rank
 from recsys_spark.kernels.solve import profiled_precision, substitute
 
@@ -66,47 +64,42 @@ def projection_sums(
     size = rank + 1 if learned else rank
     normal = np.zeros((n_features, n_features, size * (size + 1) // 2), np.int64)
     right = np.zeros((n_features, size), np.int64)
-    failed = _sums_for(padded_rank(rank))(
+    width = padded_rank(rank)
+    failed = _sums(
         rows, features, other, reg.factor, reg.bias, mu, learned, kept, rank, scales.normal, scales.right,
-        scratch_for(padded_rank(rank)), normal, right,
+        lanes_for(width), scratch_for(width), normal, right,
     )  # fmt: skip
     return ProjectionSums(normal, right, int(failed))
 
 
-@cache
-def _sums_for(width: int) -> Callable[..., int]:
-    row_system = row_system_for(width)
-
-    @njit(cache=True, nogil=True)
-    def sums(rows, features, other, lam, lam_bias, mu, learned, kept, rank, scale_n, scale_r, s, normal, right):  # type: ignore[no-untyped-def]
-        size = rank + 1 if learned else rank
-        work = np.empty((size, size), np.float64)
-        left = np.empty((size, size), np.float64)
-        g = np.empty(size, np.float64)
-        for i in range(len(rows.indptr) - 1):
-            if rows.indptr[i] == rows.indptr[i + 1] or features.indptr[i] == features.indptr[i + 1]:
-                continue
-            fixed = np.float64(kept[i]) if kept.size else 0.0
-            if not row_system(i, rows, other, lam, lam_bias, mu + fixed, learned, rank, s):
-                return i
-            substitute(s.system, size, s.data, g)
-            profiled_precision(s.system, size, s.precision, work, left)
-            for p in range(features.indptr[i], features.indptr[i + 1]):
-                fa = features.cols[p]
-                xa = np.float64(features.values[p])
-                for j in range(size):
-                    right[fa, j] += on_grid(xa * (s.precision[j] * g[j]), scale_r)
-                for q in range(p, features.indptr[i + 1]):
-                    fb = features.cols[q]
-                    x = xa * features.values[q]
-                    at = 0
-                    for a in range(size):
-                        for b in range(a, size):
-                            normal[fa, fb, at] += on_grid(x * left[a, b], scale_n)
-                            at += 1
-        return -1
-
-    return sums
+@njit(cache=True, nogil=True)
+def _sums(rows, features, other, lam, lam_bias, mu, learned, kept, rank, scale_n, scale_r, lanes, s, normal, right):  # type: ignore[no-untyped-def]
+    size = rank + 1 if learned else rank
+    work = np.empty((size, size), np.float64)
+    left = np.empty((size, size), np.float64)
+    g = np.empty(size, np.float64)
+    for i in range(len(rows.indptr) - 1):
+        if rows.indptr[i] == rows.indptr[i + 1] or features.indptr[i] == features.indptr[i + 1]:
+            continue
+        fixed = np.float64(kept[i]) if kept.size else 0.0
+        if not row_system(i, rows, other, lam, lam_bias, mu + fixed, learned, rank, lanes, s):
+            return i
+        substitute(s.system, size, s.data, g)
+        profiled_precision(s.system, size, s.precision, work, left)
+        for p in range(features.indptr[i], features.indptr[i + 1]):
+            fa = features.cols[p]
+            xa = np.float64(features.values[p])
+            for j in range(size):
+                right[fa, j] += on_grid(xa * (s.precision[j] * g[j]), scale_r)
+            for q in range(p, features.indptr[i + 1]):
+                fb = features.cols[q]
+                x = xa * features.values[q]
+                at = 0
+                for a in range(size):
+                    for b in range(a, size):
+                        normal[fa, fb, at] += on_grid(x * left[a, b], scale_n)
+                        at += 1
+    return -1
 
 
 def solve_projection(normal: I64, right: I64, scales: Scales, penalty: F64) -> F64:

@@ -7,15 +7,13 @@ error is that minus the regularisation, so the objective costs nothing beyond th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from recsys_spark.kernels.exact import on_grid
-from recsys_spark.kernels.gram import row_system_for, scratch_for
+from recsys_spark.kernels.gram import lanes_for, row_system, scratch_for
 from recsys_spark.kernels.projection import prior_means
 from recsys_spark.kernels.rows import F32, F64, I64, Csr, Other, Prior, Reg, padded_rank
 from recsys_spark.kernels.solve import substitute
@@ -77,60 +75,54 @@ def half_sweep(
     biases = np.empty(rows.n_rows, np.float32)
     sums = np.zeros(3, np.int64)
     width = padded_rank(rank)
-    failed, max_bias = _sweep_for(width)(
+    failed, max_bias = _sweep(
         rows, other, means, reg.factor, reg.bias, bias.mean, bias.learned, bias.kept, rank, scale,
-        scratch_for(width), factors, biases, sums,
+        lanes_for(width), scratch_for(width), factors, biases, sums,
     )  # fmt: skip
     return factors, biases, SweepSums(int(sums[0]), int(sums[1]), int(sums[2]), float(max_bias), int(failed))
 
 
-@cache
-def _sweep_for(width: int) -> Callable[..., tuple[int, float]]:
-    row_system = row_system_for(width)
-
-    @njit(cache=True, nogil=True)
-    def sweep(rows, other, means, lam, lam_bias, mu, learned, kept, rank, scale, s, factors, biases, sums):  # type: ignore[no-untyped-def]
-        size = rank + 1 if learned else rank
-        rhs = np.empty(size, np.float64)
-        theta = np.zeros(size, np.float64)
-        max_bias = 0.0
-        for i in range(len(rows.indptr) - 1):
-            fixed = np.float64(kept[i]) if kept.size else 0.0
-            if rows.indptr[i] == rows.indptr[i + 1]:
-                for j in range(rank):
-                    factors[i, j] = means[i, j]
-                biases[i] = means[i, rank] if learned else fixed
-                max_bias = max(max_bias, abs(np.float64(biases[i])))
-                continue
-            if not row_system(i, rows, other, lam, lam_bias, mu + fixed, learned, rank, s):
-                return i, max_bias
-            objective = s.scalars[0]
-            for j in range(size):
-                s.data[j] += s.precision[j] * means[i, j]
-                rhs[j] = s.data[j]
-                objective += s.precision[j] * means[i, j] * means[i, j]
-            substitute(s.system, size, rhs, theta)
-            pull = 0.0
-            pull_bias = 0.0
-            for j in range(size):
-                objective -= theta[j] * s.data[j]
-                shift = theta[j] - means[i, j]
-                if j < rank:
-                    pull += s.precision[j] * shift * shift
-                else:
-                    pull_bias = lam_bias * shift * shift
-            if not np.isfinite(objective + pull + pull_bias):
-                return i, max_bias
-            sums[0] += on_grid(max(objective - pull - pull_bias, 0.0), scale)
-            sums[1] += on_grid(pull, scale)
-            sums[2] += on_grid(pull_bias, scale)
+@njit(cache=True, nogil=True)
+def _sweep(rows, other, means, lam, lam_bias, mu, learned, kept, rank, scale, lanes, s, factors, biases, sums):  # type: ignore[no-untyped-def]
+    size = rank + 1 if learned else rank
+    rhs = np.empty(size, np.float64)
+    theta = np.zeros(size, np.float64)
+    max_bias = 0.0
+    for i in range(len(rows.indptr) - 1):
+        fixed = np.float64(kept[i]) if kept.size else 0.0
+        if rows.indptr[i] == rows.indptr[i + 1]:
             for j in range(rank):
-                factors[i, j] = theta[j]
-            biases[i] = theta[rank] if learned else fixed
+                factors[i, j] = means[i, j]
+            biases[i] = means[i, rank] if learned else fixed
             max_bias = max(max_bias, abs(np.float64(biases[i])))
-        return -1, max_bias
-
-    return sweep
+            continue
+        if not row_system(i, rows, other, lam, lam_bias, mu + fixed, learned, rank, lanes, s):
+            return i, max_bias
+        objective = s.scalars[0]
+        for j in range(size):
+            s.data[j] += s.precision[j] * means[i, j]
+            rhs[j] = s.data[j]
+            objective += s.precision[j] * means[i, j] * means[i, j]
+        substitute(s.system, size, rhs, theta)
+        pull = 0.0
+        pull_bias = 0.0
+        for j in range(size):
+            objective -= theta[j] * s.data[j]
+            shift = theta[j] - means[i, j]
+            if j < rank:
+                pull += s.precision[j] * shift * shift
+            else:
+                pull_bias = lam_bias * shift * shift
+        if not np.isfinite(objective + pull + pull_bias):
+            return i, max_bias
+        sums[0] += on_grid(max(objective - pull - pull_bias, 0.0), scale)
+        sums[1] += on_grid(pull, scale)
+        sums[2] += on_grid(pull_bias, scale)
+        for j in range(rank):
+            factors[i, j] = theta[j]
+        biases[i] = theta[rank] if learned else fixed
+        max_bias = max(max_bias, abs(np.float64(biases[i])))
+    return -1, max_bias
 
 
 def row_precisions(counts: F64, reg: float, mode: str) -> F64:

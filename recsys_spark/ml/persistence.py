@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 
+from recsys_spark import lake
 from recsys_spark.als.model_uri import load_model_uri, save_model_uri
+from recsys_spark.errors import DataError
 from recsys_spark.ml.model import BlockALSModel
 
 FITTED = "fitted"
@@ -18,7 +20,9 @@ class BlockALSModelWriter(MLWriter):
         self._model = model
 
     def saveImpl(self, path: str) -> None:
-        """Write the arrays first: metadata vouches for them."""
+        """Write the arrays first: metadata vouches for them. DataError where the path holds something already."""
+        if lake.exists(self.sparkSession, path):
+            raise DataError(f"{path} already exists: save elsewhere, or with write().overwrite()")
         save_model_uri(self.sparkSession, self._model.fitted, f"{path.rstrip('/')}/{FITTED}")
         DefaultParamsWriter.saveMetadata(self._model, path, self.sparkSession)
 

@@ -108,7 +108,7 @@ def test_the_model_survives_saving(ratings, tmp_path: Path) -> None:
         p.name: v for p, v in model.extractParamMap().items()
     }
     assert_df_equality(loaded.transform(ratings), model.transform(ratings), ignore_row_order=True)
-    with pytest.raises(Exception, match="already exists"):
+    with pytest.raises(DataError, match="already exists: save elsewhere"):
         model.write().save(path)
     model.write().overwrite().save(path)
     BlockALSModel.load(path)
