@@ -16,8 +16,10 @@ from numba import njit
 
 from recsys_spark.kernels.rows import F32, F64, Csr, Other
 from recsys_spark.kernels.solve import factorise
+from recsys_spark.kernels.tile import LANES, ROWS, add_border, add_tile, copy_scaled, prefetch
 
 BATCH = 8
+EIGHT = (0,) * BATCH  # as a length that the compiler knows
 FLUSH = 512
 
 
@@ -69,8 +71,7 @@ def gram(begin: int, end: int, rows: Csr, other: Other, offset: float, lanes: tu
     Overwrites a64, s64, b64 and scalars of the scratch.
     """
     kk = len(lanes)
-    tile = 16 if kk % 16 == 0 else 8
-    buf, a32 = s.buf, s.a32
+    a32 = s.a32
     s.a64[:] = 0.0
     s.s64[:] = 0.0
     s.b64[:] = 0.0
@@ -78,21 +79,15 @@ def gram(begin: int, end: int, rows: Csr, other: Other, offset: float, lanes: tu
     a32[:] = np.float32(0.0)
     pending = 0
     for low in range(begin, end, BATCH):
+        for e in range(low + BATCH, min(low + 2 * BATCH, end)):
+            prefetch(other.factors, rows.cols[e], lanes)
         _gather(low, end, rows, other, offset, lanes, s)
-        for t in range(0, kk, tile):
-            for i in range(t + tile):
-                for j in range(t, t + tile):
-                    a32[i, j] += (
-                        (buf[0, i] * buf[0, j] + buf[1, i] * buf[1, j])
-                        + (buf[2, i] * buf[2, j] + buf[3, i] * buf[3, j])
-                    ) + (
-                        (buf[4, i] * buf[4, j] + buf[5, i] * buf[5, j])
-                        + (buf[6, i] * buf[6, j] + buf[7, i] * buf[7, j])
-                    )
-        for r in range(BATCH):
-            for j in range(kk):
-                a32[kk, j] += s.root[r] * buf[r, j]
-                a32[kk + 1, j] += s.target[r] * buf[r, j]
+        for i in range(0, kk, ROWS):
+            for j in range(i // LANES * LANES, kk, LANES):
+                add_tile(a32, s.buf, EIGHT, i, j, lanes)
+        for j in range(0, kk, LANES):
+            add_border(a32, kk, s.root, s.buf, EIGHT, j, lanes)
+            add_border(a32, kk + 1, s.target, s.buf, EIGHT, j, lanes)
         pending += BATCH
         if pending >= FLUSH or low + BATCH >= end:
             for i in range(kk):
@@ -108,14 +103,12 @@ def gram(begin: int, end: int, rows: Csr, other: Other, offset: float, lanes: tu
 @njit(cache=True, nogil=True)
 def _gather(low: int, end: int, rows: Csr, other: Other, offset: float, lanes: tuple[int, ...], s: Scratch) -> None:
     """The next eight entries' rows, times √w; beyond the end, zeros."""
-    kk = len(lanes)
     for r in range(BATCH):
         e = low + r
         if e >= end:
             s.root[r] = np.float32(0.0)
             s.target[r] = np.float32(0.0)
-            for j in range(kk):
-                s.buf[r, j] = np.float32(0.0)
+            s.buf[r] = np.float32(0.0)
             continue
         c = rows.cols[e]
         w = rows.weights[e] if rows.weights.size else np.float32(1.0)
@@ -126,8 +119,7 @@ def _gather(low: int, end: int, rows: Csr, other: Other, offset: float, lanes: t
         s.scalars[2] += w * y
         s.root[r] = q
         s.target[r] = q * np.float32(y)
-        for j in range(kk):
-            s.buf[r, j] = q * other.factors[c, j]
+        copy_scaled(s.buf, r, s.root, other.factors, c, lanes)
 
 
 @njit(cache=True, nogil=True)

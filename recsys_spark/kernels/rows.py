@@ -67,12 +67,11 @@ def empty_csr(n_rows: int) -> Csr:
 
 
 def padded_rank(rank: int) -> int:
-    """The width that kernels are compiled for: the next multiple of 8 up to 32, of 16 beyond (at least 8).
+    """The width that kernels are compiled for: the next multiple of 16, the lanes of their vectors; at least 16.
 
     Zero columns add exact zeros to every product, so the padding changes no result.
     """
-    step = 8 if rank <= 32 else 16
-    return max(step, -(-rank // step) * step)
+    return max(16, -(-rank // 16) * 16)
 
 
 def pad(factors: F32) -> F32:

@@ -170,7 +170,7 @@ def test_lambda_modes() -> None:
 
 
 def test_padding() -> None:
-    assert [padded_rank(k) for k in (0, 1, 8, 9, 32, 33, 64, 150)] == [8, 8, 8, 16, 32, 48, 64, 160]
+    assert [padded_rank(k) for k in (0, 1, 8, 9, 32, 33, 64, 150)] == [16, 16, 16, 16, 32, 48, 64, 160]
 
 
 def test_the_grid_holds_any_sum_within_its_bound() -> None:
