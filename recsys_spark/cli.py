@@ -27,10 +27,11 @@ _INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a step reports: measures by name, and paths or names of what it made."""
+    """What a step reports: measures by name, paths or names of what it made, and a text for people, if it has one."""
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
+    summary: str = ""
 
 
 Step = Callable[["SparkSession", Settings, argparse.Namespace], JobResult]
@@ -78,6 +79,8 @@ def run_job(
         code, error = 1, f"{type(failure).__name__}: {failure}"
         traceback.print_exc(file=sys.stderr)
     sys.stderr.flush()
+    if result.summary:
+        print(result.summary)
     print(result_line(name, result, time.monotonic() - start, error), flush=True)
     return code
 

@@ -22,7 +22,7 @@ from recsys_spark.ingest import split_job
 from recsys_spark.ml.job import train_published
 from recsys_spark.ml.model import BlockALSModel
 from recsys_spark.score import job as score_job
-from recsys_spark.summary import sample_recommendations
+from recsys_spark.summary import sample_recommendations, summarise
 from recsys_spark.tracking.provenance import provenance
 from recsys_spark.tracking.run import Tracker, track
 
@@ -82,7 +82,7 @@ def score(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> 
 
 
 def pipeline(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> JobResult:
-    """Every step in order, then a summary on stdout; steps whose output is current are not done again."""
+    """Every step in order, with a summary for people; steps whose output is current are not done again."""
     steps = {
         "ingest": ingest_job.run,
         "split": split_job.run,
@@ -98,7 +98,8 @@ def pipeline(spark: SparkSession, settings: Settings, args: argparse.Namespace) 
         results[name] = step(spark, settings, args)
     outputs = {name: value for result in results.values() for name, value in result.outputs.items()}
     training = {f"train_{name}": value for name, value in results["train"].metrics.items()}
-    return JobResult(metrics=training | dict(results["evaluate"].metrics), outputs=outputs)
+    metrics = training | dict(results["evaluate"].metrics)
+    return JobResult(metrics=metrics, outputs=outputs, summary=summarise(spark, settings, results))
 
 
 def _tell_run(spark: SparkSession, settings: Settings, tell: Callable[[Tracker], None]) -> None:

@@ -1,8 +1,8 @@
 """Where compiled kernels are kept: a directory of the user's that is named after the kernels' sources.
 
 Numba notices a change of the file that a function stands in, but not of the functions it calls from other files: after
-an upgrade it would go on running the old Gram inside the cached half-sweep. And beside an installed package it often may
-not write at all.
+an upgrade it would go on running the old Gram inside the cached half-sweep. And beside an installed package it often
+may not write at all.
 """
 
 from __future__ import annotations

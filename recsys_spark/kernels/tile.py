@@ -1,8 +1,8 @@
 """The innermost loops of the Gram, spelled out as LLVM vector code: sixteen float32 lanes, sums held in registers.
 
 Left to itself LLVM hardly vectorises them, since it cannot know that the arrays do not overlap. On processors with
-narrower vectors it splits a sixteen-lane operation into several. The order of additions is that of the entries, one fused
-multiply-add each.
+narrower vectors it splits a sixteen-lane operation into several. The order of additions is that of the entries, one
+fused multiply-add each.
 
 All take the tuple ``lanes``, whose length is the padded rank K: a multiple of 16, the row length of buf, a32, factors.
 """
