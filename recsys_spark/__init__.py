@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from recsys_spark.worker import in_worker, quicken
+
 if TYPE_CHECKING:
     from recsys_spark.ml.estimator import BlockALS
     from recsys_spark.ml.model import BlockALSModel
@@ -24,3 +26,7 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)
+
+
+if in_worker():
+    quicken()

@@ -106,6 +106,7 @@ def test_other_settings_train_again_and_the_store_may_change(
     assert experiment.evaluate(spark, elsewhere, ARGS).metrics["rmse"] == first.metrics["rmse"]
 
 
+@pytest.mark.slow
 def test_one_two_and_seven_blocks_a_side_train_the_same_bits(
     spark: SparkSession, first: JobResult, folder: Path
 ) -> None:

@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A layer may import those before it; names are modules or packages, the longest match counts.
 ORDER = [
-    {"errors", "schema", "als.settings"},
+    {"errors", "schema", "als.settings", "worker"},
     {"features.columns"},
     {"kernels"},
     {"lake", "config"},
