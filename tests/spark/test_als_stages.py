@@ -40,7 +40,7 @@ def stages(spark: SparkSession) -> Iterator:
     made: list = []
 
     def make(p: Problem, grid: tuple[int, int] = (2, 3)) -> Stages:
-        ratings = spark.createDataFrame(p.ratings).repartition(5)
+        ratings = spark.createDataFrame(p.ratings).repartition(3)
         tables = features(spark, p)
         plan = spark.sparkContext.broadcast(plan_blocks(ratings, tables, (len(p.columns[0]), len(p.columns[1])), grid))
         executor = Stages(spark.sparkContext, plan.value, block_records(ratings, tables, plan), f"test-{len(made)}")

@@ -29,11 +29,11 @@ NON_DEFAULT = {
 
 @pytest.fixture(scope="module")
 def ratings(spark: SparkSession):
-    return spark.createDataFrame(problem().ratings).cache()
+    return spark.createDataFrame(problem().ratings).coalesce(1).cache()
 
 
 def small(**params) -> BlockALS:
-    return BlockALS(rank=3, maxIter=3, regUser=2.0, regItem=2.0, **params)
+    return BlockALS(rank=3, maxIter=3, regUser=2.0, regItem=2.0, numUserBlocks=1, numItemBlocks=1, **params)
 
 
 def test_fit_and_transform(ratings) -> None:
