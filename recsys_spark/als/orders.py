@@ -23,6 +23,8 @@ from recsys_spark.kernels.rows import F64
 
 # Box–Muller on 53-bit uniforms stays below 8.7 standard deviations; factors start with variance 1/k.
 _MAX_START_ENERGY = 76.0
+# Unknowns of a projection that its direct solve takes: each block sends back half their square in int64, 144 MB here.
+MAX_UNKNOWNS = 6000
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +155,12 @@ def _penalty(side: SideSettings, columns: Sequence[FeatureColumn], rank: int) ->
     unknown = sorted(set(side.reg_groups) - known)
     if unknown:
         raise ConfigError(f"reg_groups names {unknown}, but the feature groups are {sorted(known)}")
+    if len(columns) * (rank + 1) > MAX_UNKNOWNS:
+        raise ConfigError(
+            f"{len(columns)} feature columns at rank {rank} make a projection of {len(columns) * (rank + 1)} unknowns, "
+            f"more than the {MAX_UNKNOWNS} that are solved directly: raise min_count or width of a feature group, drop "
+            "one, or lower the rank"
+        )
     factor = np.array([side.reg_groups.get(c.group, 1.0) for c in columns]).reshape(-1, 1)
     base = np.r_[np.full(rank, side.reg_features), side.reg_feature_bias]
     return factor * base

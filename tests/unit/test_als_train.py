@@ -16,6 +16,7 @@ from recsys_spark.als.settings import AlsSettings, SideSettings, StopSettings
 from recsys_spark.als.train import HalfStep, train
 from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.errors import ConfigError, DataError, FitError
+from recsys_spark.features.columns import FeatureColumn
 from reference import dense
 
 SIDE = SideSettings(reg=2.0, reg_bias=1.0, reg_features=1.5, reg_feature_bias=1.5)
@@ -178,6 +179,13 @@ def test_early_stopping_keeps_the_best_iteration() -> None:
     assert model.best_iteration == 1 + int(np.argmin(scores))
     shorter = train(p.executor(), settings.model_copy(update={"max_iter": model.best_iteration}), p.columns)
     assert shorter.user.factors.tobytes() == model.user.factors.tobytes()
+
+
+def test_a_projection_too_large_to_solve_is_refused() -> None:
+    p = problem()
+    wide = [FeatureColumn(i, "tag", f"tag={i}", None, None) for i in range(1600)]
+    with pytest.raises(ConfigError, match="1600 feature columns at rank 3 make a projection of 6400 unknowns"):
+        train(p.executor(), SETTINGS, (p.columns[0], wide))
 
 
 def test_all_ratings_equal() -> None:
