@@ -15,7 +15,6 @@ SINGULAR = 1e-7
 def cholesky(matrix: F64, size: int) -> bool:
     """UᵀU of the leading (size, size), from and into the upper triangle; False where it is singular or not finite."""
     for c in range(size):
-        # row c still holds its original diagonal's scale in matrix[c, c] only after the updates of earlier rows
         pivot = matrix[c, c]
         if not pivot > 0.0 or pivot == np.inf:
             return False
