@@ -95,8 +95,6 @@ class Orders:
     def order(self, side: int) -> Order:
         """The next pass over a side, at the current projections and the other side's largest bias."""
         s = self.side(side)
-        prior = np.abs(self.projections[side]).max(axis=0, initial=0.0) * self.facts.max_feature_row[side]
-        energy = self._precision_bound(side) * float(prior @ prior)
         clip_width = max(self.clip[1], self.facts.high) - min(self.clip[0], self.facts.low)
         return Order(
             side=side,
@@ -107,7 +105,7 @@ class Orders:
             reg_bias=s.reg_bias,
             learned=s.bias == "learned",
             projection=self.projections[side],
-            scale=scale_for(2 * (self._target_bound(side) + energy)),
+            scale=scale_for(2 * (self._target_bound(side) + self._prior_bound(side))),
             clip=self.clip,
             held_out_scale=scale_for(2 * self.facts.held_out * clip_width**2),
         )
@@ -125,9 +123,8 @@ class Orders:
     def projection_scales(self, side: int) -> Scales:
         """Grids of both sums of the projection's normal equations (bounds: `kernels.projection`)."""
         x, precision = self.facts.max_feature[side], self._precision_bound(side)
-        return Scales(
-            scale_for(2 * x * x * precision), scale_for(2 * x * math.sqrt(precision * self._target_bound(side)))
-        )
+        energy = self._target_bound(side) + self._prior_bound(side)
+        return Scales(scale_for(2 * x * x * precision), scale_for(2 * x * math.sqrt(precision * energy)))
 
     def penalty(self, side: int) -> F64:
         """Ridge of the projection, (d, size): the last column is the bias's where biases are learned."""
@@ -142,6 +139,11 @@ class Orders:
         """At least Σ w y² of a pass over the side."""
         spread = max(abs(self.facts.high - self.mean), abs(self.facts.low - self.mean))
         return self.facts.total_weight_bound * (spread + self.max_bias[side] + self.max_bias[other(side)]) ** 2
+
+    def _prior_bound(self, side: int) -> float:
+        """At least Σ_i m_iᵀ Λ_i m_i."""
+        prior = np.abs(self.projections[side]).max(axis=0, initial=0.0) * self.facts.max_feature_row[side]
+        return self._precision_bound(side) * float(prior @ prior)
 
     def _precision_bound(self, side: int) -> float:
         """At least Σ_i max(λ_i, λ_b) over the side's rows."""

@@ -146,7 +146,8 @@ class _Fit:
         if not penalty.size:  # neither factors nor a learned bias to predict
             return
         sums = self.executor.projection_sums(order, scales)
-        solved = solve_projection(sums.normal, sums.right, scales, penalty)
+        current = order.projection[:, : penalty.shape[1]]
+        solved = solve_projection(sums.normal, sums.right, scales, penalty, current)
         self.orders.projections[side] = np.zeros_like(order.projection)
         self.orders.projections[side][:, : solved.shape[1]] = solved
 

@@ -151,7 +151,7 @@ def project_block(block: Block, view: View, order: Order, scales: Scales) -> Pro
     """The block's part of the projection's normal equations, at the current other side."""
     reg = Reg(row_precisions(block.ratings.row_weights(), order.reg, order.reg_mode), order.reg_bias)
     sums = projection_sums(
-        block.ratings, block.features, len(order.projection), view.other, reg, order.mean, order.learned,
+        block.ratings, Prior(block.features, order.projection), view.other, reg, order.mean, order.learned,
         view.kept if not order.learned else NO_F32, order.rank, scales,
     )  # fmt: skip
     return Projected(block.start, sums)

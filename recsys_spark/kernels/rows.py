@@ -47,6 +47,18 @@ class Other(NamedTuple):
     biases: F32  # (N,)
 
 
+class Unseen(NamedTuple):
+    """What cells without a rating cost (in rows that have any): a Σ (target - r̂)², or a Σ (p·q)² with a baseline."""
+
+    weight: float  # a; 0 where they cost nothing
+    whole: bool  # the target is a number, so that biases answer for these cells too
+    target: float  # that number, on the rating scale
+    gram: F64  # (K + 2, K + 2) Σ [p, 1, b] [p, 1, b]ᵀ over the other side's rows that have ratings; (0, 0) without
+
+
+ALL_SEEN = Unseen(0.0, False, 0.0, np.zeros((0, 0)))
+
+
 class Reg(NamedTuple):
     """Precisions Λ of a side's rows."""
 

@@ -1,85 +1,183 @@
-"""Small dense solves in float64: Cholesky of a row's system, and the precision that is left once θ is profiled out."""
+"""Sixteen rows' systems, solved: Cholesky in float32 on vectors, then refined against a float64 residual.
+
+With A' = A + Λ of the factors, border s and corner d = Σh + λ_b, the bias is eliminated last (Schur complement):
+    z = A'⁻¹ rhs,  t = A'⁻¹ s,  c = (rhs_b - s·z) / (d - s·t),  θ = (z - c t, c).
+Iterative refinement then gives the accuracy of a float64 solve, as long as the system is one that float32 can
+factorise. Where a pivot or the size of a correction says that it is not, the row is solved in float64
+(`kernels.dense`), and only there can it turn out to be singular.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from recsys_spark.kernels.rows import F64
+from recsys_spark.kernels.dense import factorise, substitute
+from recsys_spark.kernels.gram import NONE, ONE
+from recsys_spark.kernels.lanes import BLOCK, EXTRA, SMALL, eliminate, factor_block, take_row, to_lanes
+from recsys_spark.kernels.scratch import Scratch
+from recsys_spark.kernels.tile import LANES
 
-# A pivot this small against its diagonal is noise: the Gram was accumulated in float32.
-SINGULAR = 1e-7
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def cholesky(matrix: F64, size: int) -> bool:
-    """UᵀU of the leading (size, size), from and into the upper triangle; False where it is singular or not finite."""
-    for c in range(size):
-        pivot = matrix[c, c]
-        if not pivot > 0.0 or pivot == np.inf:
-            return False
-        inverse = 1.0 / np.sqrt(pivot)
-        for j in range(c, size):
-            matrix[c, j] *= inverse
-        for i in range(c + 1, size):
-            f = matrix[c, i]
-            for j in range(i, size):
-                matrix[i, j] -= f * matrix[c, j]
-    return True
+# A correction larger than this share of θ means that float32 could not factorise the system.
+REFINED = 1e-2
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def factorise(matrix: F64, size: int, diagonal: F64) -> bool:
-    """`cholesky` that also refuses pivots lost to rounding; ``diagonal`` (size,) is scratch."""
-    for c in range(size):
-        diagonal[c] = matrix[c, c]
-    if not cholesky(matrix, size):
-        return False
-    for c in range(size):  # noqa: SIM110 - Numba has no generators here
-        if matrix[c, c] * matrix[c, c] <= SINGULAR * diagonal[c]:
-            return False
-    return True
+@njit(cache=True, nogil=True, inline="always")
+def solve_rows(count: int, lam_bias: float, rank: int, learned: bool, lanes: tuple[int, ...], s: Scratch) -> int:
+    """θ of the first ``count`` rows, whose sums are in grams and scalars, b + Λm in rhs, λ in lam.
 
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def substitute(upper: F64, size: int, rhs: F64, out: F64) -> None:
-    """Put (UᵀU)⁻¹ rhs into ``out`` for the leading ``size``; ``rhs`` is overwritten."""
-    for c in range(size):
-        z = rhs[c] / upper[c, c]
-        rhs[c] = z
-        for j in range(c + 1, size):
-            rhs[j] -= upper[c, j] * z
-    for step in range(size):
-        c = size - 1 - step
-        total = rhs[c]
-        for j in range(c + 1, size):
-            total -= upper[c, j] * out[j]
-        out[c] = total / upper[c, c]
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def profiled_precision(upper: F64, size: int, precision: F64, work: F64, out: F64) -> None:
-    """Upper triangle of M = Λ - Λ (A + Λ)⁻¹ Λ from U of A + Λ: what the prior mean feels once θ is solved for.
-
-    ``precision`` (size,) is the diagonal of Λ; ``work`` and ``out`` are (≥ size, ≥ size).
+    Returns the first lane whose system is singular or not finite, or -1. Leaves U, border and corner for
+    `kernels.profile`, but for lanes marked bad.
     """
-    for r in range(size):
-        for c in range(r):
-            work[r, c] = 0.0
-        work[r, r] = precision[r]
-        for c in range(r):
-            f = upper[c, r]
-            for j in range(c + 1):
-                work[r, j] -= f * work[c, j]
-        inverse = 1.0 / upper[r, r]
-        for j in range(r + 1):
-            work[r, j] *= inverse
-    for a in range(size):
-        for b in range(a, size):
-            out[a, b] = 0.0
-        out[a, a] = precision[a]
-    for r in range(size):
-        for a in range(r + 1):
-            f = work[r, a]
-            for b in range(a, r + 1):
-                out[a, b] -= f * work[r, b]
+    _load(rank, learned, lanes, s)
+    _factorise(lanes, s)
+    _first(lam_bias, rank, learned, lanes, s)
+    _refine(lam_bias, rank, learned, False, lanes, s)
+    rough = False
+    for lane in range(count):
+        rough = rough or s.bad[0, lane] == 0.5
+    if rough:
+        _refine(lam_bias, rank, learned, True, lanes, s)
+    for lane in range(count):
+        if s.bad[0, lane] != 0.0:
+            s.bad[0, lane] = 1.0
+            if not solve_wide(lane, lam_bias, rank, learned, lanes, s):
+                return lane
+    return -1
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _load(rank: int, learned: bool, lanes: tuple[int, ...], s: Scratch) -> None:
+    """A + Λ with its right-hand sides, a lane for each row."""
+    kk = len(lanes)
+    width = kk + EXTRA
+    for j in range(0, kk, LANES):
+        for i in range(j + LANES):
+            to_lanes(s.a, (i * width + j) * LANES, LANES, s.grams, i, j, lanes)
+        if learned:
+            to_lanes(s.a, (j * width + kk + 1) * LANES, width * LANES, s.grams, kk, j, lanes)
+    for c in range(kk):
+        for lane in range(LANES):
+            if c < rank:
+                s.a[c, c, lane] += np.float32(s.lam[lane])
+                s.a[c, kk, lane] = np.float32(s.rhs[c, lane])
+            else:
+                s.a[c, c, lane] = np.float32(1.0)
+                s.a[c, kk, lane] = np.float32(0.0)
+            if not learned:
+                s.a[c, kk + 1, lane] = np.float32(0.0)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _factorise(lanes: tuple[int, ...], s: Scratch) -> None:
+    """U of A + Λ, and U⁻ᵀ of its right-hand sides."""
+    kk = len(lanes)
+    s.bad[:] = np.float32(0.0)
+    for i in range(0, kk, BLOCK):
+        factor_block(s.a, s.u, s.pivots, s.bad, i, i, ONE, lanes)
+        for j in range(i + BLOCK, kk + EXTRA, BLOCK):
+            factor_block(s.a, s.u, s.pivots, s.bad, i, j, NONE, lanes)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _first(lam_bias: float, rank: int, learned: bool, lanes: tuple[int, ...], s: Scratch) -> None:
+    """θ in float32's accuracy."""
+    kk = len(lanes)
+    for c in range(kk):
+        s.x[c] = s.u[c, kk]
+        s.border[c] = s.u[c, kk + 1]
+    for step in range(kk):
+        c = kk - 1 - step
+        eliminate(s.x, c, s.u, s.pivots, 0, c, ONE, lanes)
+        if learned:
+            eliminate(s.border, c, s.u, s.pivots, 0, c, ONE, lanes)
+    pull = s.residual[0]
+    for lane in range(LANES):
+        s.corner[lane] = s.scalars[1, lane] + lam_bias
+        pull[lane] = s.rhs[rank, lane] if learned else 0.0
+    if learned:
+        for j in range(rank):
+            for lane in range(LANES):
+                s.corner[lane] -= np.float64(s.a[j, kk + 1, lane]) * s.border[j, lane]
+                pull[lane] -= np.float64(s.a[j, kk + 1, lane]) * s.x[j, lane]
+        for lane in range(LANES):
+            if not s.corner[lane] > SMALL * (s.scalars[1, lane] + lam_bias):
+                s.bad[0, lane] = np.float32(1.0)
+                s.corner[lane] = 1.0
+            s.theta[rank, lane] = pull[lane] / s.corner[lane]
+    for j in range(rank):
+        for lane in range(LANES):
+            bias = s.theta[rank, lane] if learned else 0.0
+            s.theta[j, lane] = s.x[j, lane] - bias * s.border[j, lane]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _refine(lam_bias: float, rank: int, learned: bool, again: bool, lanes: tuple[int, ...], s: Scratch) -> None:
+    """A step of iterative refinement; lanes whose step was large are marked 0.5, or 1 ``again``, when only they go."""
+    kk = len(lanes)
+    pull, change, largest = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+    if learned:
+        for lane in range(LANES):
+            pull[lane] = s.rhs[rank, lane] - (s.scalars[1, lane] + lam_bias) * s.theta[rank, lane]
+    for j in range(kk):
+        for lane in range(LANES):
+            s.residual[j, lane] = s.rhs[j, lane] if j < rank else 0.0
+    if learned:
+        for j in range(rank):
+            for lane in range(LANES):
+                border = np.float64(s.a[j, kk + 1, lane])
+                s.residual[j, lane] -= border * s.theta[rank, lane]
+                pull[lane] -= border * s.theta[j, lane]
+    for j in range(rank):
+        take_row(s.residual, s.theta, s.a, j, rank, lanes)
+    for j in range(kk):
+        for lane in range(LANES):
+            s.x[j, lane] = np.float32(s.residual[j, lane])
+    for c in range(kk):
+        eliminate(s.x, c, s.u, s.pivots, c + 1, kk, NONE, lanes)
+    for step in range(kk):
+        eliminate(s.x, kk - 1 - step, s.u, s.pivots, 0, kk - 1 - step, ONE, lanes)
+    if learned:
+        for j in range(rank):
+            for lane in range(LANES):
+                pull[lane] -= np.float64(s.a[j, kk + 1, lane]) * s.x[j, lane]
+        for lane in range(LANES):
+            pull[lane] = pull[lane] / s.corner[lane] if not again or s.bad[0, lane] == 0.5 else 0.0
+            s.theta[rank, lane] += pull[lane]
+            change[lane], largest[lane] = abs(pull[lane]), abs(s.theta[rank, lane])
+    for j in range(rank):
+        for lane in range(LANES):
+            delta = s.x[j, lane] - pull[lane] * s.border[j, lane]
+            if again and s.bad[0, lane] != 0.5:
+                delta = 0.0
+            s.theta[j, lane] += delta
+            change[lane] = max(change[lane], abs(delta))
+            largest[lane] = max(largest[lane], abs(s.theta[j, lane]))
+    for lane in range(LANES):
+        if not again or s.bad[0, lane] == 0.5:
+            fine = change[lane] <= REFINED * largest[lane]
+            if s.bad[0, lane] != 1.0:
+                s.bad[0, lane] = np.float32(0.0 if fine else (1.0 if again else 0.5))
+
+
+@njit(cache=True, nogil=True)
+def solve_wide(lane: int, lam_bias: float, rank: int, learned: bool, lanes: tuple[int, ...], s: Scratch) -> bool:
+    """One lane's θ by a float64 Cholesky, left in ``system``; False where that is singular or not finite."""
+    kk = len(lanes)
+    size = rank + 1 if learned else rank
+    for a in range(rank):
+        for b in range(a, rank):
+            s.system[a, b] = s.grams[lane, a, b]
+        s.system[a, a] += s.lam[lane]
+        if learned:
+            s.system[a, rank] = s.grams[lane, kk, a]
+    if learned:
+        s.system[rank, rank] = s.scalars[1, lane] + lam_bias
+    if not factorise(s.system, size, s.diagonal):
+        return False
+    for j in range(size):
+        s.work[j] = s.rhs[j, lane]
+    substitute(s.system, size, s.work, s.diagonal)
+    for j in range(size):
+        s.theta[j, lane] = s.diagonal[j]
+    return True

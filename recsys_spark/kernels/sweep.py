@@ -13,10 +13,11 @@ import numpy as np
 from numba import njit
 
 from recsys_spark.kernels.exact import on_grid
-from recsys_spark.kernels.gram import lanes_for, row_system, scratch_for
-from recsys_spark.kernels.projection import prior_means
-from recsys_spark.kernels.rows import F32, F64, I64, Csr, Other, Prior, Reg, padded_rank
-from recsys_spark.kernels.solve import substitute
+from recsys_spark.kernels.passes import NO_I64, row_pass
+from recsys_spark.kernels.prior import prior_means
+from recsys_spark.kernels.rows import ALL_SEEN, F32, F64, I64, Csr, Other, Prior, Reg, padded_rank
+from recsys_spark.kernels.scratch import lanes_for, scratch_for
+from recsys_spark.kernels.systems import NO_SYSTEMS
 
 
 class Bias(NamedTuple):
@@ -38,7 +39,7 @@ class SweepSums(NamedTuple):
 
 
 def half_sweep(
-    rows: Csr, other: Other, prior: Prior, reg: Reg, bias: Bias, rank: int, scale: float
+    rows: Csr, other: Other, prior: Prior, reg: Reg, bias: Bias, rank: int, scale: float, systems: F32 | None = None
 ) -> tuple[F32, F32, SweepSums]:
     """Solve every row. Executor (or anywhere: arrays in, arrays out).
 
@@ -75,54 +76,12 @@ def half_sweep(
     biases = np.empty(rows.n_rows, np.float32)
     sums = np.zeros(3, np.int64)
     width = padded_rank(rank)
-    failed, max_bias = _sweep(
-        rows, other, means, reg.factor, reg.bias, bias.mean, bias.learned, bias.kept, rank, scale,
-        lanes_for(width), scratch_for(width), factors, biases, sums,
+    failed, max_bias = row_pass(
+        False, rows, prior.features, means, 0, other, reg.factor, reg.bias, bias.mean, bias.learned, bias.kept, rank,
+        ALL_SEEN, NO_SYSTEMS if systems is None else systems, scale, 1.0, lanes_for(width), scratch_for(width),
+        factors, biases, sums, NO_I64, NO_I64,
     )  # fmt: skip
     return factors, biases, SweepSums(int(sums[0]), int(sums[1]), int(sums[2]), float(max_bias), int(failed))
-
-
-@njit(cache=True, nogil=True)
-def _sweep(rows, other, means, lam, lam_bias, mu, learned, kept, rank, scale, lanes, s, factors, biases, sums):  # type: ignore[no-untyped-def]
-    size = rank + 1 if learned else rank
-    rhs = np.empty(size, np.float64)
-    theta = np.zeros(size, np.float64)
-    max_bias = 0.0
-    for i in range(len(rows.indptr) - 1):
-        fixed = np.float64(kept[i]) if kept.size else 0.0
-        if rows.indptr[i] == rows.indptr[i + 1]:
-            for j in range(rank):
-                factors[i, j] = means[i, j]
-            biases[i] = means[i, rank] if learned else fixed
-            max_bias = max(max_bias, abs(np.float64(biases[i])))
-            continue
-        if not row_system(i, rows, other, lam, lam_bias, mu + fixed, learned, rank, lanes, s):
-            return i, max_bias
-        objective = s.scalars[0]
-        for j in range(size):
-            s.data[j] += s.precision[j] * means[i, j]
-            rhs[j] = s.data[j]
-            objective += s.precision[j] * means[i, j] * means[i, j]
-        substitute(s.system, size, rhs, theta)
-        pull = 0.0
-        pull_bias = 0.0
-        for j in range(size):
-            objective -= theta[j] * s.data[j]
-            shift = theta[j] - means[i, j]
-            if j < rank:
-                pull += s.precision[j] * shift * shift
-            else:
-                pull_bias = lam_bias * shift * shift
-        if not np.isfinite(objective + pull + pull_bias):
-            return i, max_bias
-        sums[0] += on_grid(max(objective - pull - pull_bias, 0.0), scale)
-        sums[1] += on_grid(pull, scale)
-        sums[2] += on_grid(pull_bias, scale)
-        for j in range(rank):
-            factors[i, j] = theta[j]
-        biases[i] = theta[rank] if learned else fixed
-        max_bias = max(max_bias, abs(np.float64(biases[i])))
-    return -1, max_bias
 
 
 def row_precisions(counts: F64, reg: float, mode: str) -> F64:

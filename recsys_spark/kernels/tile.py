@@ -1,10 +1,11 @@
-"""The innermost loops of the Gram, spelled out as LLVM vector code: sixteen float32 lanes, sums held in registers.
+"""The innermost loops of the Gram, spelled out as LLVM vector code: sums are held in registers.
 
 Left to itself LLVM hardly vectorises them, since it cannot know that the arrays do not overlap. On processors with
-narrower vectors it splits a sixteen-lane operation into several. The order of additions is that of the entries, one
-fused multiply-add each.
+narrower vectors it splits a sixteen-lane operation into several. Every element is summed over r = 0, 1, … with one
+fused multiply-add each, so its bits depend on nothing else.
 
-All take the tuple ``lanes``, whose length is the padded rank K: a multiple of 16, the row length of buf, a32, factors.
+All take the tuple ``lanes``, whose length is the padded rank K, a multiple of 16. Work matrices have rows of K + 16
+floats (`stride`), so that a gathered row can carry its own coefficients; factor tables have rows of K.
 """
 
 from __future__ import annotations
@@ -13,139 +14,192 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 LANES = 16
-ROWS = 4  # rows of A that a tile updates: sixteen-lane sums that fit the registers of any processor
-_FLOAT = ir.FloatType()
-_VECTOR = ir.VectorType(_FLOAT, LANES)
+FLOATS, WIDES = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.DoubleType(), LANES)
 
 
-class _Floats:
-    """A float32 array as LLVM code sees it: loads and stores at an offset in floats."""
+def stride(width: int) -> int:
+    """Row length of work matrices for padded rank ``width``: columns K and K + 1 hold an entry's coefficients."""
+    return width + LANES
+
+
+class Pointer:
+    """A float32, float64 or int32 array as LLVM code sees it: loads and stores at an offset in elements."""
 
     def __init__(self, context: Any, builder: ir.IRBuilder, kind: Any, value: Any) -> None:
         self._builder = builder
         self._base = context.make_array(kind)(context, builder, value).data
+        self._type = FLOATS if kind.dtype == types.float32 else WIDES
+        self._align = kind.dtype.bitwidth // 8
 
     def at(self, offset: ir.Value) -> ir.Value:
+        """The address of an element."""
         return self._builder.gep(self._base, [offset])
 
+    def load(self, offset: ir.Value) -> ir.Value:
+        """One element."""
+        return self._builder.load(self.at(offset), align=self._align)
+
     def scalar(self, offset: ir.Value) -> ir.Value:
-        """One float in all lanes."""
-        one = self._builder.load(self.at(offset), align=4)
-        single = self._builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), one, _index(0, 32))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        return self._builder.shuffle_vector(single, ir.Constant(_VECTOR, ir.Undefined), zeros)
+        """One number in all lanes."""
+        return splat(self._builder, self.load(offset), self._type)
 
     def vector(self, offset: ir.Value) -> ir.Value:
-        return self._builder.load(self._pointer(offset), align=4)
+        """Sixteen numbers."""
+        return self._builder.load(self._pointer(offset), align=self._align)
 
     def store(self, value: ir.Value, offset: ir.Value) -> None:
-        self._builder.store(value, self._pointer(offset), align=4)
+        """Put sixteen numbers."""
+        self._builder.store(value, self._pointer(offset), align=self._align)
 
     def _pointer(self, offset: ir.Value) -> ir.Value:
-        return self._builder.bitcast(self.at(offset), _VECTOR.as_pointer())
+        return self._builder.bitcast(self.at(offset), self._type.as_pointer())
 
 
-def _index(value: int, bits: int = 64) -> ir.Constant:
+def splat(builder: ir.IRBuilder, value: ir.Value, kind: ir.VectorType) -> ir.Value:
+    """One number in all lanes."""
+    undefined = ir.Constant(kind, ir.Undefined)
+    single = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(single, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+
+
+def constant(value: int, bits: int = 64) -> ir.Constant:
+    """An integer."""
     return ir.Constant(ir.IntType(bits), value)
 
 
-def _fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    name = f"llvm.fma.v{LANES}f32"  # llvmlite's own builder.fma takes scalars only
-    known = builder.module.globals.get(name)
-    fma = known or ir.Function(builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), name)
-    return builder.call(fma, [a, b, c])
+def fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    """A b + c, rounded once."""
+    return _lanewise(builder, "fma", a, b, c)
 
 
-def _checked(*arrays: Any) -> None:
+def sqrt(builder: ir.IRBuilder, a: ir.Value) -> ir.Value:
+    """√a."""
+    return _lanewise(builder, "sqrt", a)
+
+
+def _lanewise(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
+    """An LLVM intrinsic on vectors: llvmlite's own declarations take scalars only."""
+    kind = args[0].type
+    full = f"llvm.{name}.v{LANES}{'f32' if kind.element == ir.FloatType() else 'f64'}"
+    known = builder.module.globals.get(full)
+    known = known or ir.Function(builder.module, ir.FunctionType(kind, [kind] * len(args)), full)
+    return builder.call(known, args)
+
+
+def require(dtype: Any, *arrays: Any) -> None:
+    """Raise TypeError, when compiling, unless the arrays are C-contiguous and of that dtype."""
     for array in arrays:
-        if not (isinstance(array, types.Array) and array.dtype == types.float32 and array.layout == "C"):
-            raise TypeError(f"a C-contiguous float32 array is wanted, found {array}")
+        if not (isinstance(array, types.Array) and array.dtype == dtype and array.layout == "C"):
+            raise TypeError(f"a C-contiguous {dtype} array is wanted, found {array}")
 
 
 @intrinsic
-def add_tile(typing: Any, a32: Any, buf: Any, count: Any, i: Any, j: Any, lanes: Any) -> tuple[Any, Callable[..., Any]]:
-    """``add_tile(a32, buf, (0,) * n, i, j, lanes)``: a32[i:i+4, j:j+16] += Σ_r buf[r, i:i+4] buf[r, j:j+16], r < n."""
-    _checked(a32, buf)
-    width, batch = len(lanes), len(count)
+def add_product(
+    typing: Any, out: Any, left: Any, right: Any, count: Any, fresh: Any, i: Any, j: Any, rows: Any, vectors: Any,
+    border: Any, lanes: Any,
+) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """out[i:i+rows, j:j+16 vectors] = or, unless ``fresh``, += Σ_{r<count} left[r, i:i+rows]ᵀ right[r, j:j+16 vectors].
+
+    ``rows``, ``vectors`` and ``border`` are tuples whose lengths count: with a border of two, columns K and K + 1 of
+    left make rows K and K + 1 of out as well.
+    """
+    require(types.float32, out, left, right)
+    width, step, columns = len(lanes), stride(len(lanes)), len(vectors)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        a, b = (_Floats(context, builder, signature.args[n], args[n]) for n in (0, 1))
-        row, col = args[3], args[4]
-        corner = builder.add(builder.mul(row, _index(width)), col)
-        places = [builder.add(corner, _index(n * width)) for n in range(ROWS)]
-        sums = [a.vector(place) for place in places]
-        for r in range(batch):
-            right = b.vector(builder.add(col, _index(r * width)))
-            for n in range(ROWS):
-                left = b.scalar(builder.add(row, _index(r * width + n)))
-                sums[n] = _fma(builder, left, right, sums[n])
+        o, a, b = (Pointer(context, builder, signature.args[n], args[n]) for n in range(3))
+        row, col = args[5], args[6]
+        picks = [builder.add(row, constant(m)) for m in range(len(rows))]
+        picks += [constant(width + m) for m in range(len(border))]
+        places = [
+            builder.add(builder.add(builder.mul(pick, constant(step)), col), constant(c * LANES))
+            for pick in picks
+            for c in range(columns)
+        ]
+        zero = ir.Constant(FLOATS, [0.0] * LANES)
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in places]
+        with builder.if_then(builder.not_(args[4])):
+            for place, total in zip(places, sums, strict=True):
+                builder.store(o.vector(place), total)
+        with cgutils.for_range(builder, args[3]) as loop:
+            base = builder.mul(loop.index, constant(step))
+            at = builder.add(base, col)
+            panel = [b.vector(builder.add(at, constant(c * LANES))) for c in range(columns)]
+            for m, pick in enumerate(picks):
+                factor = a.scalar(builder.add(base, pick))
+                for c in range(columns):
+                    total = sums[m * columns + c]
+                    builder.store(fma(builder, factor, panel[c], builder.load(total)), total)
         for place, total in zip(places, sums, strict=True):
-            a.store(total, place)
+            o.store(builder.load(total), place)
         return context.get_dummy_value()
 
-    return types.void(a32, buf, count, types.int64, types.int64, lanes), codegen
+    kinds = (out, left, right, types.int64, types.boolean, types.int64, types.int64, rows, vectors, border, lanes)
+    return types.void(*kinds), codegen
 
 
 @intrinsic
-def add_border(
-    typing: Any, a32: Any, row: Any, scale: Any, buf: Any, count: Any, j: Any, lanes: Any
-) -> tuple[Any, Callable[..., Any]]:
-    """``add_border(a32, row, scale, buf, (0,) * n, j, lanes)``: a32[row, j:j+16] += Σ_r scale[r] buf[r, j:j+16]."""
-    _checked(a32, scale, buf)
-    width, batch = len(lanes), len(count)
+def widen(typing: Any, out: Any, source: Any, i: Any, j: Any, lanes: Any) -> tuple[Any, Callable[..., Any]]:
+    """float64 out[i, j:j+16] += source[i, j:j+16]; source is left zero."""
+    require(types.float64, out)
+    require(types.float32, source)
+    step = stride(len(lanes))
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        a, s, b = (_Floats(context, builder, signature.args[n], args[n]) for n in (0, 2, 3))
-        place = builder.add(builder.mul(args[1], _index(width)), args[5])
-        total = a.vector(place)
-        for r in range(batch):
-            right = b.vector(builder.add(args[5], _index(r * width)))
-            total = _fma(builder, s.scalar(_index(r)), right, total)
-        a.store(total, place)
+        o, s = (Pointer(context, builder, signature.args[n], args[n]) for n in (0, 1))
+        place = builder.add(builder.mul(args[2], constant(step)), args[3])
+        o.store(builder.fadd(builder.fpext(s.vector(place), WIDES), o.vector(place)), place)
+        s.store(ir.Constant(FLOATS, [0.0] * LANES), place)
         return context.get_dummy_value()
 
-    return types.void(a32, types.int64, scale, buf, count, types.int64, lanes), codegen
+    return types.void(out, source, types.int64, types.int64, lanes), codegen
 
 
 @intrinsic
-def copy_scaled(
-    typing: Any, buf: Any, r: Any, scale: Any, factors: Any, c: Any, lanes: Any
+def gather_rows(
+    typing: Any, buf: Any, factors: Any, cols: Any, low: Any, count: Any, lanes: Any
 ) -> tuple[Any, Callable[..., Any]]:
-    """``copy_scaled(buf, r, scale, factors, c, lanes)``: buf[r] = scale[r] · factors[c]."""
-    _checked(buf, scale, factors)
+    """buf[r, :K] = factors[cols[low + r]] for r < count."""
+    require(types.float32, buf, factors)
+    require(types.int32, cols)
+    width, step = len(lanes), stride(len(lanes))
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        b, f, c = (Pointer(context, builder, signature.args[n], args[n]) for n in range(3))
+        with cgutils.for_range(builder, args[4]) as loop:
+            col = builder.sext(c.load(builder.add(args[3], loop.index)), ir.IntType(64))
+            to, source = builder.mul(loop.index, constant(step)), builder.mul(col, constant(width))
+            for j in range(0, width, LANES):
+                b.store(f.vector(builder.add(source, constant(j))), builder.add(to, constant(j)))
+        return context.get_dummy_value()
+
+    return types.void(buf, factors, cols, types.int64, types.int64, lanes), codegen
+
+
+@intrinsic
+def prefetch_rows(
+    typing: Any, factors: Any, cols: Any, low: Any, count: Any, lanes: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """Ask for factors[cols[low + r]], r < count, ahead of their use."""
+    require(types.float32, factors)
+    require(types.int32, cols)
     width = len(lanes)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        b, s, f = (_Floats(context, builder, signature.args[n], args[n]) for n in (0, 2, 3))
-        to, source = (builder.mul(args[n], _index(width)) for n in (1, 4))
-        factor = s.scalar(args[1])
-        for j in range(0, width, LANES):
-            moved = builder.fmul(factor, f.vector(builder.add(source, _index(j))))
-            b.store(moved, builder.add(to, _index(j)))
-        return context.get_dummy_value()
-
-    return types.void(buf, types.int64, scale, factors, types.int64, lanes), codegen
-
-
-@intrinsic
-def prefetch(typing: Any, factors: Any, c: Any, lanes: Any) -> tuple[Any, Callable[..., Any]]:
-    """``prefetch(factors, c, lanes)``: ask for row c of the factors ahead of its use."""
-    _checked(factors)
-    width = len(lanes)
-
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        f = _Floats(context, builder, signature.args[0], args[0])
+        f, c = (Pointer(context, builder, signature.args[n], args[n]) for n in range(2))
         byte = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, *[ir.IntType(32)] * 3])
         fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-        start = builder.mul(args[1], _index(width))
-        for j in range(0, width, LANES):
-            address = builder.bitcast(f.at(builder.add(start, _index(j))), byte)
-            builder.call(fetch, [address, _index(0, 32), _index(3, 32), _index(1, 32)])
+        with cgutils.for_range(builder, args[3]) as loop:
+            col = builder.sext(c.load(builder.add(args[2], loop.index)), ir.IntType(64))
+            start = builder.mul(col, constant(width))
+            for j in range(0, width, LANES):
+                address = builder.bitcast(f.at(builder.add(start, constant(j))), byte)
+                builder.call(fetch, [address, constant(0, 32), constant(2, 32), constant(1, 32)])
         return context.get_dummy_value()
 
-    return types.void(factors, types.int64, lanes), codegen
+    return types.void(factors, cols, types.int64, types.int64, lanes), codegen

@@ -84,10 +84,12 @@ def test_rows_are_the_reference_solution_and_sums_are_its_objective(size: tuple,
 def test_the_projection_is_the_joint_minimiser(size: tuple) -> None:
     p = Problem(*size)
     scales = proj.Scales(scale_for(1e5), scale_for(1e5))
-    sums = proj.projection_sums(p.rows, p.features, p.x.shape[1], p.other, p.reg, p.mu, True, NO_F32, p.rank, scales)
+    sums = proj.projection_sums(
+        p.rows, Prior(p.features, p.projection), p.other, p.reg, p.mu, True, NO_F32, p.rank, scales
+    )
     assert sums.failed == -1
     penalty = np.hstack([p.side.penalty, p.side.penalty_bias[:, None]])
-    solved = proj.solve_projection(sums.normal, sums.right, scales, penalty)
+    solved = proj.solve_projection(sums.normal, sums.right, scales, penalty, p.projection)
     factors, biases, expected = dense.solve_jointly(*p.reference_args())
     np.testing.assert_allclose(solved, expected, atol=3e-4)
     got, got_bias, _ = half_sweep(
@@ -110,6 +112,23 @@ def test_sums_are_the_same_bits_however_rows_are_grouped() -> None:
             parts.append(half_sweep(rows, p.other, Prior(x, p.projection), reg, bias, p.rank, scale))
         assert np.concatenate([f for f, _, _ in parts]).tobytes() == whole[0].tobytes()
         assert [sum(s[i] for _, _, s in parts) for i in range(3)] == list(whole[2][:3])
+
+
+def test_a_row_has_the_same_bits_in_any_company() -> None:
+    """Sixteen rows share a vector; a grid of 2⁻⁵⁰ shows the last bits of every float64 that is summed."""
+    p = Problem(40, 30, 3, 3, 11)
+    scales = proj.Scales(2.0**50, 2.0**50)
+
+    def sums(low: int, high: int) -> proj.ProjectionSums:
+        rows, x = (slice_rows(c, low, high) for c in (p.rows, p.features))
+        reg = Reg(p.reg.factor[low:high], p.reg.bias)
+        return proj.projection_sums(rows, Prior(x, p.projection), p.other, reg, p.mu, True, NO_F32, p.rank, scales)
+
+    alone = [sums(i, i + 1) for i in range(40)]
+    for low in range(5):
+        together = sums(low, 40)
+        assert (together.normal == sum(one.normal for one in alone[low:])).all()
+        assert (together.right == sum(one.right for one in alone[low:])).all()
 
 
 def slice_rows(c: Csr, low: int, high: int) -> Csr:

@@ -1,0 +1,112 @@
+"""Grouping entries by row, and ordering rows by column, in linear time."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from recsys_spark.kernels.rows import F32, I32, I64
+
+
+@njit(cache=True, nogil=True)
+def counting_order(keys: I32, n: int) -> tuple[I32, I64]:
+    """The stable order of ``keys``, and where each key's entries start in it.
+
+    Parameters
+    ----------
+    keys : int32 (m,), 0 ≤ key < n, m < 2³¹
+
+    Returns
+    -------
+    order : int32 (m,), ``keys[order]`` is sorted
+    starts : int64 (n + 1,), entries of key i are ``order[starts[i]:starts[i + 1]]``
+
+    Raises
+    ------
+    ValueError
+        A key is negative, or n or greater.
+    """
+    starts = np.zeros(n + 1, np.int64)
+    for e in range(len(keys)):
+        k = keys[e]
+        if k < 0 or k >= n:
+            raise ValueError("a key is negative or too large for the counting sort that it was given to")
+        starts[k + 1] += 1
+    for k in range(n):
+        starts[k + 1] += starts[k]
+    place = starts[:-1].astype(np.int32)
+    order = np.empty(len(keys), np.int32)
+    for e in range(len(keys)):
+        k = keys[e]
+        order[place[k]] = e
+        place[k] += 1
+    return order, starts
+
+
+@njit(cache=True, nogil=True)
+def place_runs(place: I64, rows: I32, lengths: I64, source: tuple[I32, F32, F32], target: tuple[I32, F32, F32]) -> None:
+    """Copy runs of entries to where their rows have room, and move ``place`` past them.
+
+    Parameters
+    ----------
+    place : int64 (n,), the next free entry of each row in ``target``; changed
+    rows, lengths : (p,), the rows of consecutive runs in ``source``, and their lengths
+    source, target : cols, values, weights; weights (0,) where every weight is 1, in ``target`` only if nowhere else
+    """
+    cols, values, weights = source
+    out_cols, out_values, out_weights = target
+    at = 0
+    for j in range(len(rows)):
+        to, n = place[rows[j]], lengths[j]
+        for e in range(n):
+            out_cols[to + e] = cols[at + e]
+            out_values[to + e] = values[at + e]
+        if len(out_weights):
+            for e in range(n):
+                out_weights[to + e] = weights[at + e] if len(weights) else np.float32(1)
+        place[rows[j]] = to + n
+        at += n
+
+
+# A count for every possible column pays while there are not many times more of them than entries.
+_SPARE_COLS = 1 << 16
+
+
+@njit(cache=True, nogil=True)
+def _ascending(indptr: I64, cols: I32) -> bool:
+    for i in range(len(indptr) - 1):
+        for e in range(indptr[i] + 1, indptr[i + 1]):
+            if cols[e] < cols[e - 1]:
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _by_row(order: I32, rows: I32, indptr: I64) -> I32:
+    """``order``, stably sorted by row."""
+    place = indptr[:-1].astype(np.int32)
+    out = np.empty(len(order), np.int32)
+    for e in order:
+        row = rows[e]
+        out[place[row]] = e
+        place[row] += 1
+    return out
+
+
+def col_order(indptr: I64, cols: I32) -> I32 | None:
+    """The stable order that sorts the entries of each row by column, int32 (m,); None where they are in it already.
+
+    Parameters
+    ----------
+    indptr : int64 (n + 1,)
+    cols : int32 (m,), not negative, m < 2³¹
+    """
+    if _ascending(indptr, cols):
+        return None
+    n_cols = int(cols.max()) + 1
+    if n_cols <= 2 * len(cols) + _SPARE_COLS:
+        by_col, _ = counting_order(cols, n_cols)
+    else:
+        by_col = np.argsort(cols, kind="stable").astype(np.int32)
+    rows = np.repeat(np.arange(len(indptr) - 1, dtype=np.int32), np.diff(indptr))
+    return _by_row(by_col, rows, indptr)

@@ -1,0 +1,63 @@
+"""What the prior means still feel once rows are solved for: M = Λ - Λ (A + Λ)⁻¹ Λ, from the last factorisation.
+
+In blocks, with B = A'⁻¹, t = B s and the Schur complement σ of the corner (`kernels.solve`):
+    (A + Λ)⁻¹ = [[B + t tᵀ / σ, -t / σ], [-tᵀ / σ, 1 / σ]].
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from recsys_spark.kernels.dense import profiled_precision
+from recsys_spark.kernels.gram import NONE, ONE
+from recsys_spark.kernels.lanes import BLOCK, from_lanes, inverse_block, square_block
+from recsys_spark.kernels.rows import F64
+from recsys_spark.kernels.scratch import Scratch
+from recsys_spark.kernels.solve import solve_wide
+from recsys_spark.kernels.tile import LANES
+
+
+@njit(cache=True, nogil=True, inline="always")
+def invert(lanes: tuple[int, ...], s: Scratch) -> None:
+    """(A + Λ)⁻¹ of all lanes, upper triangles, into ``squares``; ``a`` is overwritten."""
+    kk = len(lanes)
+    for i in range(0, kk, BLOCK):
+        for j in range(0, i, BLOCK):
+            inverse_block(s.u, s.t, s.pivots, i, j, NONE, lanes)
+        inverse_block(s.u, s.t, s.pivots, i, i, ONE, lanes)
+    for j in range(0, kk, BLOCK):
+        for i in range(0, j + 1, BLOCK):
+            square_block(s.a, s.t, i, j, lanes)
+    for j in range(0, kk, LANES):
+        for i in range(j + LANES):
+            from_lanes(s.squares, i, j, s.a, lanes)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def profiled(
+    lane: int, lam_bias: float, rank: int, learned: bool, lanes: tuple[int, ...], s: Scratch, out: F64
+) -> None:
+    """Upper triangle of a lane's M by rows, into ``out`` (size (size + 1) / 2,), after `solve_rows` and `invert`."""
+    size = rank + 1 if learned else rank
+    lam = s.lam[lane]
+    at = 0
+    if s.bad[0, lane] != 0.0:
+        solve_wide(lane, lam_bias, rank, learned, lanes, s)
+        profiled_precision(s.system, size, lam, lam_bias, rank, s.inner, s.outer)
+        for a in range(size):
+            out[at : at + size - a] = s.outer[a, a:size]
+            at += size - a
+        return
+    for a in range(rank):
+        f = lam * lam * s.border[a, lane] / s.corner[lane] if learned else 0.0
+        for b in range(a, rank):
+            out[at] = -lam * lam * s.squares[lane, a, b]
+            if learned:
+                out[at] -= f * s.border[b, lane]
+            at += 1
+        out[at - (rank - a)] += lam
+        if learned:
+            out[at] = lam_bias * f / lam if lam > 0.0 else 0.0
+            at += 1
+    if learned:
+        out[at] = lam_bias - lam_bias * lam_bias / s.corner[lane]
