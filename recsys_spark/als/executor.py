@@ -8,11 +8,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from recsys_spark.als import work
+from recsys_spark.als.meter import Done, Meter
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block
 from recsys_spark.blocks.plan import Plan
 from recsys_spark.errors import FitError
@@ -43,12 +44,24 @@ class Executor(ABC):
     def __init__(self, plan: Plan, exchange: Exchange) -> None:
         self.plan = plan
         self.exchange = exchange
+        self.meter = Meter()
         self._factors: list[F32] = [np.empty((0, 0), np.float32)] * 2
         self._biases: list[F32] = [np.empty(0, np.float32)] * 2
 
+    @property
     @abstractmethod
-    def map(self, side: int, task: Work[Result], *, views: bool = True) -> list[Result]:
+    def at_a_time(self) -> int:
+        """Tasks that run at a time."""
+
+    @abstractmethod
+    def run(self, side: int, task: Work[Any], *, views: bool) -> list[Done]:
         """``task(block, view)`` for every block of a side, in any order; no view where ``views`` is False."""
+
+    def map(self, side: int, task: Work[Result], *, views: bool = True) -> list[Result]:
+        """The results of `run`, metered."""
+        done = self.run(side, task, views=views)
+        self.meter.passed(done, self.at_a_time)
+        return [d.result for d in done]
 
     @abstractmethod
     def close(self) -> None:
@@ -101,6 +114,7 @@ class Executor(ABC):
         parts = self.map(order.side, partial(work.project_block, order=order, scales=scales))
         for p in parts:
             self._check(order.side, p.start, p.sums.failed)
+        self.meter.moved += sum(p.sums.normal.nbytes + p.sums.right.nbytes for p in parts)
         return ProjectionSums(sum(p.sums.normal for p in parts), sum(p.sums.right for p in parts), -1)  # type: ignore[arg-type]
 
     def rows(self, side: int) -> tuple[F32, F32]:
@@ -109,7 +123,9 @@ class Executor(ABC):
 
     def _publish(self, side: int, factors: F32, biases: F32) -> None:
         self._factors[side], self._biases[side] = factors, biases
-        self.exchange.publish(side, factors, biases)
+        self.meter.moved += 2 * (factors.nbytes + biases.nbytes)
+        with self.meter.exchanging():
+            self.exchange.publish(side, factors, biases)
 
     def _check(self, side: int, start: int, failed: int) -> None:
         if failed >= 0:

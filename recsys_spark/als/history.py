@@ -28,6 +28,22 @@ class Terms:
 
 
 @dataclass(frozen=True)
+class Phases:
+    """Where an iteration's seconds went, and the bytes that moved (`als.meter`)."""
+
+    compute: float
+    exchange: float
+    driver: float
+    seconds: float
+    bytes_moved: int
+
+    @property
+    def spark(self) -> float:
+        """The rest: scheduling tasks, moving results."""
+        return max(self.seconds - self.compute - self.exchange - self.driver, 0.0)
+
+
+@dataclass(frozen=True)
 class Iteration:
     """One iteration's record; RMSEs in rating units, NaN where there is no validation rating."""
 
@@ -36,13 +52,14 @@ class Iteration:
     train_rmse: float
     validation_rmse: float
     terms: Terms
+    phases: Phases
 
     def line(self, max_iter: int) -> str:
         """A progress line."""
         validation = "" if math.isnan(self.validation_rmse) else f"  validation {self.validation_rmse:.4f}"
         return (
             f"iteration {self.iteration:>{len(str(max_iter))}}/{max_iter}  J {self.terms.objective:,.1f}  "
-            f"train {self.train_rmse:.4f}{validation}  {self.seconds:.2f} s"
+            f"train {self.train_rmse:.4f}{validation}  {self.seconds:.2f} s ({self.phases.compute:.2f} computing)"
         )
 
 
@@ -56,6 +73,11 @@ def table(iterations: list[Iteration]) -> pa.Table:
             "train_rmse": i.train_rmse,
             "validation_rmse": i.validation_rmse,
             **asdict(i.terms),
+            "seconds_compute": i.phases.compute,
+            "seconds_exchange": i.phases.exchange,
+            "seconds_driver": i.phases.driver,
+            "seconds_spark": i.phases.spark,
+            "bytes_moved": float(i.phases.bytes_moved),
         }
         for i in iterations
     ]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
-from recsys_spark.als.executor import Executor, Result, Work
+from recsys_spark.als.executor import Executor, Work
+from recsys_spark.als.keep import MemoryKeep
+from recsys_spark.als.meter import Done, timed
 from recsys_spark.als.work import View
 from recsys_spark.blocks.layout import ITEMS, USERS, Block, other
 from recsys_spark.blocks.plan import Plan
@@ -37,12 +41,20 @@ class InProcess(Executor):
 
     def __init__(self, plan: Plan, blocks: Sequence[Block]) -> None:
         super().__init__(plan, LocalExchange())
-        self._blocks = {side: [b for b in blocks if b.side == side] for side in (USERS, ITEMS)}
+        self._blocks = {side: [(b, MemoryKeep()) for b in blocks if b.side == side] for side in (USERS, ITEMS)}
 
-    def map(self, side: int, task: Work[Result], *, views: bool = True) -> list[Result]:
+    @property
+    def at_a_time(self) -> int:
+        """One after another."""
+        return 1
+
+    def run(self, side: int, task: Work[Any], *, views: bool) -> list[Done]:
         """See `Executor`."""
-        return [task(b, self.exchange.view(b) if views else None) for b in self._blocks[side]]  # type: ignore[arg-type]
+        return [timed(task, b, partial(self._view, b, keep) if views else None) for b, keep in self._blocks[side]]
 
     def close(self) -> None:
         """See `Executor`; memory is all there is."""
         self._blocks = {USERS: [], ITEMS: []}
+
+    def _view(self, block: Block, keep: MemoryKeep) -> View:
+        return self.exchange.view(block)._replace(keep=keep)

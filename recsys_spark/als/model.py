@@ -39,10 +39,19 @@ HISTORY_SCHEMA = pa.schema(
             "reg_user_bias",
             "reg_item_bias",
             "reg_projection",
+            "seconds_compute",
+            "seconds_exchange",
+            "seconds_driver",
+            "seconds_spark",
+            "bytes_moved",
         )
     ]
 )
-"""One row per iteration; validation_rmse is NaN where there is none; objective = sse + the five reg terms."""
+"""One row per iteration; validation_rmse is NaN where there is none; objective = sse + the reg terms; seconds by phase
+and bytes moved as `als.meter` counts them."""
+
+MEASURED = tuple(n for n in HISTORY_SCHEMA.names if n.startswith(("seconds", "bytes")))
+"""Columns of the history that no two fits share: all others have the same bits."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,7 +92,7 @@ class Orders:
         """The settings of USERS or ITEMS."""
         return self.settings.user if side == USERS else self.settings.item
 
-    def order(self, side: int) -> Order:
+    def order(self, side: int, ticket: str = "") -> Order:
         """The next pass over a side, at the current projections and the other side's largest bias."""
         s = self.side(side)
         clip_width = max(self.clip[1], self.facts.high) - min(self.clip[0], self.facts.low)
@@ -108,6 +108,7 @@ class Orders:
             scale=scale_for(2 * (self._target_bound(side) + self._prior_bound(side))),
             clip=self.clip,
             held_out_scale=scale_for(2 * self.facts.held_out * clip_width**2),
+            ticket=ticket,
         )
 
     def start_order(self, side: int) -> Order:

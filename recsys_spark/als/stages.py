@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from recsys_spark.als.executor import Executor, Result, Work
+from recsys_spark.als.executor import Executor, Work
+from recsys_spark.als.keep import FileKeep
+from recsys_spark.als.meter import Done, timed
 from recsys_spark.als.work import View
 from recsys_spark.blocks.layout import Block, other
 from recsys_spark.blocks.plan import Plan
@@ -101,7 +103,12 @@ class Stages(Executor):
         self._partition = {slot: partition for partition, slot, _ in located}
         self._slots = {side: [slot for _, slot, s in located if s == side] for side in {s for _, _, s in located}}
 
-    def map(self, side: int, task: Work[Result], *, views: bool = True) -> list[Result]:
+    @property
+    def at_a_time(self) -> int:
+        """Spark's own estimate of the cores there are."""
+        return self._sc.defaultParallelism
+
+    def run(self, side: int, task: Work[Any], *, views: bool) -> list[Done]:
         """See `Executor`. One stage; blocks whose file is missing are rerun from their records in another."""
         shipped = self.exchange.views(side) if views else None
         results: list[Any] = self._run(self._handles, partial(_on_handles, self._fit, task, shipped), self._slots[side])
@@ -135,20 +142,25 @@ def _only(slots: frozenset[int], f: Callable[[Iterable[Any]], Iterable[Any]], el
 
 
 def _on_handles(
-    fit: str, task: Work[Result], shipped: BroadcastViews | None, handles: Iterable[Handle]
-) -> Iterator[Result | Miss]:
+    fit: str, task: Work[Any], shipped: BroadcastViews | None, handles: Iterable[Handle]
+) -> Iterator[Done | Miss]:
     store = BlockStore.here(fit)
     for handle in handles:
         block = store.open(handle)
-        yield block if isinstance(block, Miss) else task(block, shipped.view(block) if shipped else None)  # type: ignore[arg-type]
+        yield block if isinstance(block, Miss) else _on_block(store, handle.slot, block, task, shipped)
 
 
 def _on_records(
-    fit: str, task: Work[Result], shipped: BroadcastViews | None, records: Iterable[tuple[int, bytes]]
-) -> Iterator[Result]:
+    fit: str, task: Work[Any], shipped: BroadcastViews | None, records: Iterable[tuple[int, bytes]]
+) -> Iterator[Done]:
     store = BlockStore.here(fit)
     for slot, record in records:
         block = store.open(store.put(slot, record))
         if isinstance(block, Miss):
             raise FitError(f"block {slot} vanished from {store.directory} as soon as it was written: is its disk full?")
-        yield task(block, shipped.view(block) if shipped else None)  # type: ignore[arg-type]
+        yield _on_block(store, slot, block, task, shipped)
+
+
+def _on_block(store: BlockStore, slot: int, block: Block, task: Work[Any], shipped: BroadcastViews | None) -> Done:
+    keep = FileKeep(store.directory, slot)
+    return timed(task, block, (lambda: shipped.view(block)._replace(keep=keep)) if shipped else None)

@@ -15,7 +15,7 @@ import numpy as np
 
 from recsys_spark.als import history
 from recsys_spark.als.executor import Executor
-from recsys_spark.als.history import Iteration, Terms
+from recsys_spark.als.history import Iteration, Phases, Terms
 from recsys_spark.als.model import FittedModel, SideModel
 from recsys_spark.als.orders import Facts, Orders
 from recsys_spark.als.settings import AlsSettings, StopSettings
@@ -104,10 +104,13 @@ class _Fit:
         stop_reason = f"all {self.settings.max_iter} iterations done"
         for number in range(1, self.settings.max_iter + 1):
             began = time.perf_counter()
+            self.executor.meter.reset()
             for side in (ITEMS, USERS):
+                ticket = ""
                 if self.columns[side] and (number - 1) % self.settings.update_features_every == 0:
-                    self._solve_projection(side)
-                self._half_sweep(side)
+                    ticket = f"{number}-{side}"
+                    self._solve_projection(side, ticket)
+                self._half_sweep(side, ticket)
                 self.watch(HalfStep(number, side, self._terms()))
             record = self._record(number, time.perf_counter() - began)
             iterations.append(record)
@@ -140,19 +143,20 @@ class _Fit:
             if self.orders.side(side).bias == "static":
                 self.executor.exchange.fix_biases(side, self.executor.rows(side)[1])
 
-    def _solve_projection(self, side: int) -> None:
-        order, scales = self.orders.order(side), self.orders.projection_scales(side)
+    def _solve_projection(self, side: int, ticket: str) -> None:
+        order, scales = self.orders.order(side, ticket), self.orders.projection_scales(side)
         penalty = self.orders.penalty(side)
         if not penalty.size:  # neither factors nor a learned bias to predict
             return
         sums = self.executor.projection_sums(order, scales)
         current = order.projection[:, : penalty.shape[1]]
-        solved = solve_projection(sums.normal, sums.right, scales, penalty, current)
+        with self.executor.meter.solving():
+            solved = solve_projection(sums.normal, sums.right, scales, penalty, current)
         self.orders.projections[side] = np.zeros_like(order.projection)
         self.orders.projections[side][:, : solved.shape[1]] = solved
 
-    def _half_sweep(self, side: int) -> None:
-        order = self.orders.order(side)
+    def _half_sweep(self, side: int, ticket: str) -> None:
+        order = self.orders.order(side, ticket)
         sums, held_out = self.executor.half_sweep(order)
         self.orders.max_bias[side] = sums.max_bias
         self.sse, self.reg[side], self.reg_bias[side] = (float(off_grid(s, order.scale)) for s in sums[:3])
@@ -171,7 +175,10 @@ class _Fit:
     def _record(self, number: int, seconds: float) -> Iteration:
         held = self.facts.held_out
         validation = math.sqrt(self.held_out_sse / held) if held else math.nan
-        return Iteration(number, seconds, math.sqrt(self.sse / self.total_weight), validation, self._terms())
+        meter = self.executor.meter
+        phases = Phases(meter.compute, meter.exchange, meter.driver, seconds, meter.moved)
+        train_rmse = math.sqrt(self.sse / self.total_weight)
+        return Iteration(number, seconds, train_rmse, validation, self._terms(), phases)
 
     def _snapshot(self, iteration: int, score: float) -> _Best:
         rows = [self.executor.rows(side) for side in (USERS, ITEMS)]

@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recsys_spark.als.keep import Keep
 from recsys_spark.blocks.layout import USERS, Block
 from recsys_spark.kernels.predict import score_pairs
 from recsys_spark.kernels.projection import ProjectionSums, Scales, projection_sums
-from recsys_spark.kernels.rows import F32, F64, NO_F32, Other, Prior, Reg
+from recsys_spark.kernels.rows import F32, F64, NO_F32, Other, Prior, Reg, padded_rank
 from recsys_spark.kernels.start import initial_factors
 from recsys_spark.kernels.sweep import Bias, SweepSums, half_sweep, row_precisions, sum_by_row
+from recsys_spark.kernels.systems import NO_SYSTEMS, systems_shape
 
 
 class View(NamedTuple):
@@ -23,6 +25,7 @@ class View(NamedTuple):
 
     other: Other
     kept: F32  # (n,) or (0,)
+    keep: Keep | None = None  # where sums of this pass may lie for the next
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Order:
     scale: float
     clip: tuple[float, float]
     held_out_scale: float
+    ticket: str = ""  # of the projection's pass just before, whose sums may be at hand
 
 
 class Survey(NamedTuple):
@@ -129,7 +133,8 @@ def sweep_block(block: Block, view: View, order: Order) -> Swept:
     reg = Reg(row_precisions(block.ratings.row_weights(), order.reg, order.reg_mode), order.reg_bias)
     prior = Prior(block.features, order.projection)
     bias = Bias(order.mean, order.learned, view.kept)
-    factors, biases, sums = half_sweep(block.ratings, view.other, prior, reg, bias, order.rank, order.scale)
+    systems = view.keep.take(order.ticket, _systems_shape(block, order)) if view.keep and order.ticket else None
+    factors, biases, sums = half_sweep(block.ratings, view.other, prior, reg, bias, order.rank, order.scale, systems)
     held_out = 0
     if block.side == USERS and len(block.held_out.values) and sums.failed < 0:
         held_out = _held_out_sse(block, view.other, factors, biases, order)
@@ -150,8 +155,23 @@ def _held_out_sse(block: Block, items: Other, factors: F32, biases: F32, order: 
 def project_block(block: Block, view: View, order: Order, scales: Scales) -> Projected:
     """The block's part of the projection's normal equations, at the current other side."""
     reg = Reg(row_precisions(block.ratings.row_weights(), order.reg, order.reg_mode), order.reg_bias)
-    sums = projection_sums(
-        block.ratings, Prior(block.features, order.projection), view.other, reg, order.mean, order.learned,
-        view.kept if not order.learned else NO_F32, order.rank, scales,
-    )  # fmt: skip
-    return Projected(block.start, sums)
+    prior = Prior(block.features, order.projection)
+    kept = NO_F32 if order.learned else view.kept
+    made: list[ProjectionSums] = []
+
+    def fill(systems: F32) -> None:
+        made.append(
+            projection_sums(
+                block.ratings, prior, view.other, reg, order.mean, order.learned, kept, order.rank, scales, systems
+            )
+        )
+
+    if view.keep:
+        view.keep.make(order.ticket, _systems_shape(block, order), fill)
+    else:
+        fill(NO_SYSTEMS)
+    return Projected(block.start, made[0])
+
+
+def _systems_shape(block: Block, order: Order) -> tuple[int, int]:
+    return systems_shape(block.ratings, padded_rank(order.rank))

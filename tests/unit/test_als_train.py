@@ -10,7 +10,7 @@ import pytest
 
 from problems import problem
 from recsys_spark.als.history import Iteration
-from recsys_spark.als.model import FittedModel
+from recsys_spark.als.model import MEASURED, FittedModel
 from recsys_spark.als.orders import Facts, Orders
 from recsys_spark.als.settings import AlsSettings, SideSettings, StopSettings
 from recsys_spark.als.train import HalfStep, train
@@ -24,7 +24,7 @@ SETTINGS = AlsSettings(rank=3, max_iter=6, seed=1, user=SIDE, item=SIDE)
 
 
 def bits(model: FittedModel) -> list[bytes]:
-    history = model.history.drop_columns(["seconds"])
+    history = model.history.drop_columns(list(MEASURED))
     arrays = [
         a for s in (model.user, model.item) for a in (s.factors, s.biases, s.counts, s.projection, s.projection_bias)
     ]

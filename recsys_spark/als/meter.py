@@ -1,0 +1,72 @@
+"""Where a fit's seconds and bytes go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+class Done(NamedTuple):
+    """What a task made of a block, and how long it took."""
+
+    result: Any
+    view_seconds: float  # fetching the rows that the block refers to
+    seconds: float  # the arithmetic
+
+
+def timed(task: Callable[[Any, Any], Any], block: Any, view: Callable[[], Any] | None) -> Done:
+    """Run a task on a block, with the view that ``view`` fetches. Executor."""
+    began = time.perf_counter()
+    rows = view() if view else None
+    fetched = time.perf_counter()
+    result = task(block, rows)
+    return Done(result, fetched - began, time.perf_counter() - fetched)
+
+
+@dataclass
+class Meter:
+    """Seconds by phase and bytes moved, since `reset`. Driver.
+
+    compute: arithmetic on blocks, as long as it holds up the pass: summed over tasks, divided by those that run at a
+    time.  exchange: publishing rows, and fetching them in tasks.  driver: solving for projections.  The rest of an
+    iteration's seconds is Spark's: scheduling tasks, moving results.  moved: bytes of rows and sums that came to the
+    driver, and of rows that it published (once, however many executors fetch them).
+    """
+
+    compute: float = 0.0
+    exchange: float = 0.0
+    driver: float = 0.0
+    moved: int = 0
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.compute = self.exchange = self.driver = 0.0
+        self.moved = 0
+
+    def passed(self, tasks: list[Done], at_a_time: int) -> None:
+        """Count a pass."""
+        lanes = max(1, min(at_a_time, len(tasks)))
+        longest = max((t.seconds for t in tasks), default=0.0)
+        self.compute += max(longest, sum(t.seconds for t in tasks) / lanes)
+        self.exchange += sum(t.view_seconds for t in tasks) / lanes
+
+    @contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """Count what runs inside as exchange."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.exchange += time.perf_counter() - began
+
+    @contextmanager
+    def solving(self) -> Iterator[None]:
+        """Count what runs inside as the driver's."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.driver += time.perf_counter() - began
