@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from recsys_spark.als import work
+from recsys_spark.als import restart, work
 from recsys_spark.als.meter import Done, Meter
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block
 from recsys_spark.blocks.plan import Plan
@@ -86,6 +86,21 @@ class Executor(ABC):
             self._publish(side, factors, np.zeros(len(factors), np.float32))
             energies.append(sum(p.energy for p in parts))
         return energies
+
+    def restore(self, side: int, factors: F32, biases: F32) -> None:
+        """Publish a side's rows as they were."""
+        self._publish(side, factors, biases)
+
+    def energy(self, order: work.Order) -> tuple[int, int]:
+        """(Σ λ_i ‖q_i - Wᵀx_i‖², λ_b Σ (c_i - wᵀx_i)²) of a side's rows as they are, on the order's grid."""
+        factors, biases = self._factors[order.side], self._biases[order.side]
+        task = partial(restart.energy_block, order=order, factors=factors, biases=biases)
+        parts = self.map(order.side, task, views=False)
+        return sum(reg for reg, _ in parts), sum(bias for _, bias in parts)
+
+    def fingerprint(self) -> list[int]:
+        """A hash of each side's data, the same for every grid."""
+        return [sum(self.map(side, restart.hash_block, views=False)) % 2**64 for side in (USERS, ITEMS)]
 
     def half_sweep(self, order: work.Order) -> tuple[SweepSums, int]:
         """Solve one side and publish it; returns its sums and the validation error's, on the order's grids.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import pyarrow as pa
 
@@ -82,3 +82,25 @@ def table(iterations: list[Iteration]) -> pa.Table:
         for i in iterations
     ]
     return pa.Table.from_pylist(rows, schema=HISTORY_SCHEMA)
+
+
+def iterations(record: pa.Table) -> list[Iteration]:
+    """The inverse of `table`."""
+    names = [f.name for f in fields(Terms)]
+    return [
+        Iteration(
+            row["iteration"],
+            row["seconds"],
+            row["train_rmse"],
+            row["validation_rmse"],
+            Terms(**{name: row[name] for name in names}),
+            Phases(
+                row["seconds_compute"],
+                row["seconds_exchange"],
+                row["seconds_driver"],
+                row["seconds"],
+                int(row["bytes_moved"]),
+            ),
+        )
+        for row in record.to_pylist()
+    ]

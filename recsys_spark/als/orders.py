@@ -116,6 +116,13 @@ class Orders:
         order = self.order(side)
         return replace(order, scale=scale_for(2 * self._precision_bound(side) * _MAX_START_ENERGY))
 
+    def energy_order(self, side: int, largest: float) -> Order:
+        """The order of a pass that adds up the energy of given rows, whose entries are at most ``largest``."""
+        order = self.order(side)
+        prior = np.abs(self.projections[side]).max(axis=0, initial=0.0) * self.facts.max_feature_row[side]
+        shift = prior + np.r_[np.full(order.rank, largest), self.max_bias[side]]
+        return replace(order, scale=scale_for(2 * self._precision_bound(side) * float(shift @ shift)))
+
     def bias_order(self, side: int) -> Order:
         """A pass over biases alone: static biases, shrunk means of what the mean and the other side's leave over."""
         empty = np.zeros((len(self.projections[side]), 1))

@@ -5,6 +5,7 @@ The loop sees an `Executor` and nothing of Spark, so a fit in one process and a 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import time
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_spark.als import history
+from recsys_spark.als.begin import check_initial, projection_of, rows_of
+from recsys_spark.als.checkpoint import Checkpoint, Checkpoints, Progress
 from recsys_spark.als.executor import Executor
 from recsys_spark.als.history import Iteration, Phases, Terms
 from recsys_spark.als.model import FittedModel, SideModel
@@ -44,6 +47,8 @@ def train(
     settings: AlsSettings,
     columns: Columns = ((), ()),
     *,
+    initial: FittedModel | None = None,
+    checkpoints: Checkpoints | None = None,
     watch: Callable[[HalfStep | Iteration], None] | None = None,
 ) -> FittedModel:
     """Fit the model of the blocks that ``executor`` holds.
@@ -56,6 +61,11 @@ def train(
         What to fit.
     columns : pair of sequences of FeatureColumn
         Feature columns of users and of items.
+    initial : FittedModel, optional
+        Begin from its rows and projections: ids that it does not know begin at zero, ids that are gone leave.
+    checkpoints : Checkpoints, optional
+        Where to keep the fit's state every few iterations. A fit of the same data, settings and initial model that was
+        cut short goes on from there, to the same bits; the checkpoint is removed once the fit is done.
     watch : callable, optional
         Called with every `HalfStep` and every finished `Iteration`.
 
@@ -64,9 +74,14 @@ def train(
     FitError
         Where a row has no solution or nothing is left to fit.
     ConfigError
-        Where settings name feature groups that do not exist.
+        Where settings name feature groups that do not exist, or the initial model has another rank.
+    DataError
+        Where a checkpoint is damaged or of another release.
     """
-    return _Fit(executor, settings, columns, watch or (lambda event: None)).run()
+    fit = _Fit(executor, settings, columns, watch or (lambda event: None))
+    if initial is not None:
+        check_initial(initial, settings.rank)
+    return fit.run(initial, checkpoints)
 
 
 @dataclass
@@ -96,23 +111,19 @@ class _Fit:
         self.total_weight = float(self.facts.counts[USERS].sum())
         self.held_out_sse = 0.0
 
-    def run(self) -> FittedModel:
-        self._start()
+    def run(self, initial: FittedModel | None, checkpoints: Checkpoints | None) -> FittedModel:
         iterations: list[Iteration] = []
-        best = self._snapshot(0, math.inf)
         patience = _Patience(self.settings.stop)
+        fingerprint = self._fingerprint(initial) if checkpoints else ""
+        found = checkpoints.load(fingerprint) if checkpoints else None
+        if found:
+            best = self._resume(found, iterations, patience)
+        else:
+            self._start(initial)
+            best = self._snapshot(0, math.inf)
         stop_reason = f"all {self.settings.max_iter} iterations done"
-        for number in range(1, self.settings.max_iter + 1):
-            began = time.perf_counter()
-            self.executor.meter.reset()
-            for side in (ITEMS, USERS):
-                ticket = ""
-                if self.columns[side] and (number - 1) % self.settings.update_features_every == 0:
-                    ticket = f"{number}-{side}"
-                    self._solve_projection(side, ticket)
-                self._half_sweep(side, ticket)
-                self.watch(HalfStep(number, side, self._terms()))
-            record = self._record(number, time.perf_counter() - began)
+        for number in range(len(iterations) + 1, self.settings.max_iter + 1):
+            record = self._iterate(number)
             iterations.append(record)
             self.watch(record)
             log.info(record.line(self.settings.max_iter))
@@ -123,7 +134,23 @@ class _Fit:
                     f"validation RMSE has not improved by {patience.stop.tol:g} since iteration {patience.since}"
                 )
                 break
+            if checkpoints and number % checkpoints.every == 0 and number < self.settings.max_iter:
+                checkpoints.save(fingerprint, self._checkpoint(number, best, iterations, patience))
+        if checkpoints:
+            checkpoints.clear(fingerprint)
         return self._model(best, iterations, stop_reason)
+
+    def _iterate(self, number: int) -> Iteration:
+        began = time.perf_counter()
+        self.executor.meter.reset()
+        for side in (ITEMS, USERS):
+            ticket = ""
+            if self.columns[side] and (number - 1) % self.settings.update_features_every == 0:
+                ticket = f"{number}-{side}"
+                self._solve_projection(side, ticket)
+            self._half_sweep(side, ticket)
+            self.watch(HalfStep(number, side, self._terms()))
+        return self._record(number, time.perf_counter() - began)
 
     def _mean(self) -> float:
         if self.settings.mean == "none":
@@ -131,10 +158,15 @@ class _Fit:
         weighted, weight = self.executor.mean_sums(self.facts.mean_scale)
         return weighted / weight
 
-    def _start(self) -> None:
+    def _start(self, initial: FittedModel | None) -> None:
         starts = [self.orders.start_order(side) for side in (USERS, ITEMS)]
         energies = self.executor.start(starts, self.settings.seed)
         self.reg = [float(off_grid(e, o.scale)) for e, o in zip(energies, starts, strict=True)]
+        self._static_biases()
+        if initial is not None:
+            self._start_from(initial)
+
+    def _static_biases(self) -> None:
         for side in (ITEMS, USERS):
             if self.orders.side(side).bias == "static":
                 sums, _ = self.executor.half_sweep(self.orders.bias_order(side))
@@ -142,6 +174,65 @@ class _Fit:
         for side in (ITEMS, USERS):
             if self.orders.side(side).bias == "static":
                 self.executor.exchange.fix_biases(side, self.executor.rows(side)[1])
+
+    def _start_from(self, initial: FittedModel) -> None:
+        for side in (USERS, ITEMS):
+            known = initial.user if side == USERS else initial.item
+            factors, biases = rows_of(known, self.executor.plan.side(side))
+            if self.orders.side(side).bias != "learned":
+                biases = self.executor.rows(side)[1]
+            self.orders.max_bias[side] = float(np.abs(biases).max(initial=0.0))
+            self.orders.projections[side] = projection_of(known, self.columns[side])
+            self.executor.restore(side, factors, biases)
+            order = self.orders.energy_order(side, float(np.abs(factors).max(initial=0.0)))
+            reg, reg_bias = self.executor.energy(order)
+            self.reg[side], self.reg_bias[side] = (float(off_grid(e, order.scale)) for e in (reg, reg_bias))
+
+    def _resume(self, found: Checkpoint, iterations: list[Iteration], patience: _Patience) -> _Best:
+        """Put everything back as it was after the checkpoint's iteration."""
+        progress = found.progress
+        self.executor.start([self.orders.start_order(side) for side in (USERS, ITEMS)], self.settings.seed)
+        self._static_biases()
+        for side in (USERS, ITEMS):
+            model = found.model.user if side == USERS else found.model.item
+            self.executor.restore(side, model.factors, model.biases)
+            self.orders.max_bias[side] = progress.max_bias[side]
+        self.orders.projections = _projections(found.model)
+        self.sse, self.held_out_sse = progress.sse, progress.held_out_sse
+        self.reg, self.reg_bias = list(progress.reg), list(progress.reg_bias)
+        patience.since, patience.score = progress.patience_since, _finite(progress.patience_score)
+        iterations += history.iterations(found.model.history)
+        rows = [(side.factors, side.biases) for side in (found.best.user, found.best.item)]
+        return _Best(found.best.best_iteration, _finite(progress.best_score), rows, _projections(found.best))
+
+    def _checkpoint(self, number: int, best: _Best, iterations: list[Iteration], patience: _Patience) -> Checkpoint:
+        progress = Progress(
+            number,
+            self.sse,
+            self.held_out_sse,
+            (self.reg[USERS], self.reg[ITEMS]),
+            (self.reg_bias[USERS], self.reg_bias[ITEMS]),
+            (self.orders.max_bias[USERS], self.orders.max_bias[ITEMS]),
+            best.score if math.isfinite(best.score) else None,
+            patience.since,
+            patience.score if math.isfinite(patience.score) else None,
+        )
+        reason = "a checkpoint: the fit goes on"
+        current = self._model(self._snapshot(number, 0.0), iterations, reason)
+        return Checkpoint(progress, current, self._model(best, iterations, reason))
+
+    def _fingerprint(self, initial: FittedModel | None) -> str:
+        """Of data, settings but for ``max_iter``, and initial model; the same for every grid."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(repr(self.settings.model_dump(mode="json", exclude={"max_iter"})).encode())
+        digest.update(repr([[(c.group, c.name) for c in columns] for columns in self.columns]).encode())
+        digest.update(repr(self.executor.fingerprint()).encode())
+        if initial is not None:
+            for side in (initial.user, initial.item):
+                for array in (side.factors, side.biases, side.projection, side.projection_bias):
+                    digest.update(array.tobytes())
+                digest.update(repr(side.ids.to_numpy(zero_copy_only=False).tobytes()).encode())
+        return digest.hexdigest()
 
     def _solve_projection(self, side: int, ticket: str) -> None:
         order, scales = self.orders.order(side, ticket), self.orders.projection_scales(side)
@@ -210,6 +301,14 @@ class _Fit:
             best_iteration=best.iteration,
             stop_reason=stop_reason,
         )
+
+
+def _projections(model: FittedModel) -> list[np.ndarray]:
+    return [np.column_stack([side.projection, side.projection_bias]) for side in (model.user, model.item)]
+
+
+def _finite(score: float | None) -> float:
+    return math.inf if score is None else score
 
 
 class _Patience:

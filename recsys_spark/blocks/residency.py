@@ -20,6 +20,9 @@ import numpy as np
 
 from recsys_spark.blocks.layout import Block
 
+# Files whose content this process has checked: inode and times then.
+_checked: dict[Path, tuple[int, int, int]] = {}
+
 
 class Handle(NamedTuple):
     """Names a block's file within any executor's store."""
@@ -52,7 +55,7 @@ class BlockStore:
     def put(self, slot: int, record: bytes) -> Handle:
         """Write a record under its content's name: by an attempt's own name first, then one rename."""
         block = Block.from_buffer(record)
-        handle = Handle(slot, block.side, hashlib.blake2b(record, digest_size=16).hexdigest(), len(record))
+        handle = Handle(slot, block.side, _digest(record), len(record))
         path = self._path(handle)
         if not self._whole(handle):
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -62,7 +65,7 @@ class BlockStore:
         return handle
 
     def open(self, handle: Handle) -> Block | Miss:
-        """The block, memory-mapped, or MISS where its file is absent or of another size."""
+        """The block, memory-mapped, or MISS where its file is absent or holds anything else."""
         if not self._whole(handle):
             return Miss(handle.slot)
         # Copy on write: nothing writes, but Numba compiles anew for arrays that are marked read-only.
@@ -76,10 +79,24 @@ class BlockStore:
         return self.directory / f"{handle.slot}-{handle.digest}.blk"
 
     def _whole(self, handle: Handle) -> bool:
+        """Whether the file is there with the handle's content: read whole at first, and again if it was touched."""
+        path = self._path(handle)
         try:
-            return self._path(handle).stat().st_size == handle.size
+            found = path.stat()
+            if found.st_size != handle.size:
+                return False
+            state = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+            if _checked.get(path) != state:
+                if _digest(np.memmap(path, np.uint8, mode="r")) != handle.digest:
+                    return False
+                _checked[path] = state
         except FileNotFoundError:
             return False
+        return True
+
+
+def _digest(record: bytes | np.ndarray) -> str:
+    return hashlib.blake2b(memoryview(record), digest_size=16).hexdigest()
 
 
 def materialise(records: Iterable[tuple[int, bytes]], fit: str) -> Iterator[Handle]:

@@ -1,0 +1,141 @@
+"""Checkpoints: saved models plus what the training loop knows, so that a fit goes on to the same bits. Driver.
+
+    <root>/<fingerprint>/_LATEST             name of the newest checkpoint: swapped in one piece
+    <root>/<fingerprint>/iteration-00005-…/  state.json, model/ (the rows after it), best/ (where another one is best)
+
+The fingerprint is of data, settings (but for ``max_iter``: a resumed fit may go further) and initial model, so a
+checkpoint of anything else is not found; one of another release of the package is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from recsys_spark import lake
+from recsys_spark.als.model import FittedModel
+from recsys_spark.als.model_io import load_model, save_model
+from recsys_spark.errors import DataError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger(__name__)
+
+LATEST, STATE, MODEL, BEST = "_LATEST", "state.json", "model", "best"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop knows beside rows, projections and history, after an iteration; plain numbers, sides in order."""
+
+    iteration: int
+    sse: float
+    held_out_sse: float
+    reg: tuple[float, float]
+    reg_bias: tuple[float, float]
+    max_bias: tuple[float, float]
+    best_score: float | None  # None: infinite, nothing was validated yet
+    patience_since: int
+    patience_score: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """One iteration's end. ``model`` holds its rows and the history so far, ``best`` those of the best iteration."""
+
+    progress: Progress
+    model: FittedModel
+    best: FittedModel
+
+
+class Checkpoints(Protocol):
+    """Where checkpoints go, and how often."""
+
+    every: int
+
+    def save(self, fingerprint: str, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint in place of the one before."""
+
+    def load(self, fingerprint: str) -> Checkpoint | None:
+        """The newest checkpoint of a fit, if there is one."""
+
+    def clear(self, fingerprint: str) -> None:
+        """Remove a fit's checkpoints: it is done."""
+
+
+class LakeCheckpoints:
+    """Checkpoints under a path or URI.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    root : str
+    every : int
+        Iterations between checkpoints.
+    """
+
+    def __init__(self, spark: SparkSession, root: str, every: int) -> None:
+        self.spark, self.root, self.every = spark, root.rstrip("/"), every
+
+    def save(self, fingerprint: str, checkpoint: Checkpoint) -> None:
+        """See `Checkpoints`. The pointer is swapped once all is written; what a crash leaves is removed next time."""
+        folder = f"{self.root}/{fingerprint}"
+        name = f"iteration-{checkpoint.progress.iteration:05d}-{uuid.uuid4().hex[:8]}"
+        with tempfile.TemporaryDirectory(prefix="recsys_spark-checkpoint-") as scratch:
+            local = Path(scratch) / name
+            save_model(checkpoint.model, local / MODEL)
+            own = checkpoint.best.best_iteration == checkpoint.progress.iteration
+            if not own:
+                save_model(checkpoint.best, local / BEST)
+            state = {"version": _version(), "fingerprint": fingerprint, "progress": asdict(checkpoint.progress)}
+            (local / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+            lake.copy_from_local(self.spark, local, f"{folder}/{name}")
+        lake.write_text(self.spark, f"{folder}/{LATEST}", name)
+        for other, is_directory, *_ in lake.list_dir(self.spark, folder):
+            if is_directory and other != name:
+                lake.delete(self.spark, f"{folder}/{other}")
+
+    def load(self, fingerprint: str) -> Checkpoint | None:
+        """See `Checkpoints`. DataError where it is damaged or of another release: it says which directory to remove."""
+        folder = f"{self.root}/{fingerprint}"
+        if not lake.exists(self.spark, f"{folder}/{LATEST}"):
+            return None
+        source = f"{folder}/{lake.read_text(self.spark, f'{folder}/{LATEST}').strip()}"
+        with tempfile.TemporaryDirectory(prefix="recsys_spark-checkpoint-") as scratch:
+            local = Path(scratch) / "checkpoint"
+            try:
+                lake.copy_to_local(self.spark, source, local)
+                state = json.loads((local / STATE).read_text(encoding="utf-8"))
+                progress = _progress(state["progress"])
+            except (OSError, KeyError, TypeError, ValueError, DataError) as problem:
+                raise DataError(f"the checkpoint {source} cannot be read ({problem}); remove {folder}") from problem
+            if state.get("version") != _version():
+                raise DataError(
+                    f"the checkpoint {source} is of release {state.get('version')}, this is {_version()}: its fit would "
+                    f"not go on to the same result; finish it with that release, or remove {folder}"
+                )
+            model = load_model(local / MODEL)
+            best = load_model(local / BEST) if (local / BEST).is_dir() else model
+        log.info("resuming after iteration %d from %s", progress.iteration, source)
+        return Checkpoint(progress, model, best)
+
+    def clear(self, fingerprint: str) -> None:
+        """See `Checkpoints`."""
+        lake.delete(self.spark, f"{self.root}/{fingerprint}")
+
+
+def _progress(found: dict[str, Any]) -> Progress:
+    pairs = {name: tuple(found[name]) for name in ("reg", "reg_bias", "max_bias")}
+    return Progress(**{**found, **pairs})
+
+
+def _version() -> str:
+    from recsys_spark import __version__
+
+    return __version__

@@ -1,0 +1,41 @@
+"""What fits that go on, or begin from a model, ask of a block: what given rows cost, what data it holds. Executor."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys_spark.als.work import Order, View
+from recsys_spark.blocks.layout import Block
+from recsys_spark.kernels.prior import prior_means
+from recsys_spark.kernels.rows import F32
+from recsys_spark.kernels.start import mix
+from recsys_spark.kernels.sweep import row_precisions
+
+
+def energy_block(block: Block, view: View | None, order: Order, factors: F32, biases: F32) -> tuple[int, int]:
+    """(Σ λ_i ‖q_i - Wᵀx_i‖², λ_b Σ (c_i - wᵀx_i)²) over given rows of the side that have ratings, on the grid."""
+    counts = block.ratings.row_weights()
+    means = prior_means(block.features, order.projection)
+    shift = factors[block.start : block.stop] - means[:, :-1]
+    energy = row_precisions(counts, order.reg, order.reg_mode) * np.einsum("ij,ij->i", shift, shift)
+    shift_bias = biases[block.start : block.stop] - means[:, -1]
+    energy_bias = order.reg_bias * shift_bias * shift_bias if order.learned else np.zeros(len(counts))
+    live = counts > 0
+    on_grid = [np.rint(np.where(live, e, 0.0) * order.scale).astype(np.int64) for e in (energy, energy_bias)]
+    return int(on_grid[0].sum()), int(on_grid[1].sum())
+
+
+def hash_block(block: Block, view: View | None) -> int:
+    """A hash of the block's ids, ratings and features that adds up, modulo 2⁶⁴, to the same sum for every grid."""
+    total = int(mix(block.keys).sum(dtype=np.uint64))
+    for kind, part in enumerate((block.ratings, block.features, block.held_out), 1):
+        if not len(part.values):
+            continue
+        with np.errstate(over="ignore"):
+            entries = mix(np.repeat(block.keys, np.diff(part.indptr)) + np.uint64(kind))
+            entries = mix(entries ^ part.cols.astype(np.uint64))
+            entries = mix(entries ^ part.values.view(np.uint32).astype(np.uint64))
+            if part.weights.size:
+                entries = mix(entries ^ part.weights.view(np.uint32).astype(np.uint64))
+            total += int(entries.sum(dtype=np.uint64))
+    return total % 2**64
