@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ class Problem:
     user_features: pa.Table  # id, indices, values
     item_features: pa.Table
     columns: tuple[list[FeatureColumn], list[FeatureColumn]]
+    graphs: dict[int, pa.Table] = field(default_factory=dict)  # i, j, s by side
 
     def plan(self, users: int = 1, items: int = 1) -> Plan:
         """The plan for a grid."""
@@ -32,14 +33,16 @@ class Problem:
             (ITEMS, "item", self.item_features, items),
         ):
             counted = train.group_by(name).aggregate([([], "count_all")]).rename_columns(["id", "count"])
-            sides.append(plan_side(side, counted, table["id"], len(self.columns[side]), blocks))
+            tied = self.graphs[side]["i"].chunks if side in self.graphs else []
+            ids = pa.chunked_array([*table["id"].chunks, *tied])
+            sides.append(plan_side(side, counted, ids, len(self.columns[side]), blocks))
         return Plan(*sides)
 
     def executor(self, users: int = 1, items: int = 1) -> InProcess:
         """An in-process executor for a grid."""
         plan = self.plan(users, items)
         features = {USERS: self.user_features, ITEMS: self.item_features}
-        return InProcess(plan, build_blocks(plan, self.ratings.to_batches(max_chunksize=97), features))
+        return InProcess(plan, build_blocks(plan, self.ratings.to_batches(max_chunksize=97), features, self.graphs))
 
 
 def problem(
@@ -67,11 +70,14 @@ def problem(
         }
     )
     return Problem(
-        table, _features(user_ids, s), _features(item_ids, x), (_columns("group", user_d), _columns("genre", item_d))
+        table,
+        feature_table(user_ids, s),
+        feature_table(item_ids, x),
+        (columns_of("group", user_d), columns_of("genre", item_d)),
     )
 
 
-def _features(ids: np.ndarray, x: np.ndarray) -> pa.Table:
+def feature_table(ids: np.ndarray, x: np.ndarray) -> pa.Table:
     indices = [np.flatnonzero(row).tolist() for row in x]
     values = [row[row != 0].tolist() for row in x]
     return pa.table(
@@ -83,5 +89,12 @@ def _features(ids: np.ndarray, x: np.ndarray) -> pa.Table:
     )
 
 
-def _columns(group: str, d: int) -> list[FeatureColumn]:
+def graph_table(s: np.ndarray, ids: np.ndarray | None = None) -> pa.Table:
+    """Edges of a dense symmetric S."""
+    i, j = np.nonzero(s)
+    name = np.arange(len(s)) if ids is None else ids
+    return pa.table({"i": name[i], "j": name[j], "s": s[i, j].astype(np.float32)})
+
+
+def columns_of(group: str, d: int) -> list[FeatureColumn]:
     return [FeatureColumn(i, group, f"{group}={i}", None, None) for i in range(d)]

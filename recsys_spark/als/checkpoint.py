@@ -43,6 +43,8 @@ class Progress:
     best_score: float | None  # None: infinite, nothing was validated yet
     patience_since: int
     patience_score: float | None
+    unobserved: float = 0.0
+    gram_bounds: tuple[float, float] = (0.0, 0.0)  # of each side's `unseen.GramGrid`, 0 where there is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +119,8 @@ class LakeCheckpoints:
                 raise DataError(f"the checkpoint {source} cannot be read ({problem}); remove {folder}") from problem
             if state.get("version") != _version():
                 raise DataError(
-                    f"the checkpoint {source} is of release {state.get('version')}, this is {_version()}: its fit would "
-                    f"not go on to the same result; finish it with that release, or remove {folder}"
+                    f"the checkpoint {source} is of release {state.get('version')}, this is {_version()}: its "
+                    f"fit would not go on to the same result; finish it with that release, or remove {folder}"
                 )
             model = load_model(local / MODEL)
             best = load_model(local / BEST) if (local / BEST).is_dir() else model
@@ -131,8 +133,8 @@ class LakeCheckpoints:
 
 
 def _progress(found: dict[str, Any]) -> Progress:
-    pairs = {name: tuple(found[name]) for name in ("reg", "reg_bias", "max_bias")}
-    return Progress(**{**found, **pairs})
+    values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in found.items()}
+    return Progress(**values)
 
 
 def _version() -> str:

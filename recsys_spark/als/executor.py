@@ -18,7 +18,7 @@ from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block
 from recsys_spark.blocks.plan import Plan
 from recsys_spark.errors import FitError
 from recsys_spark.kernels.projection import ProjectionSums, Scales
-from recsys_spark.kernels.rows import F32
+from recsys_spark.kernels.rows import F32, F64
 from recsys_spark.kernels.sweep import SweepSums
 
 Result = TypeVar("Result")
@@ -33,6 +33,9 @@ class Exchange(Protocol):
 
     def fix_biases(self, side: int, biases: F32) -> None:
         """Hold a side's biases (n,) fixed: its own blocks see them in their views."""
+
+    def publish_own(self, side: int, own: F32) -> None:
+        """Make ``own`` (n, k + 1), what features leave over of a side's rows, known to its own blocks."""
 
     def view(self, block: Block) -> work.View:
         """The rows a block needs."""
@@ -67,13 +70,16 @@ class Executor(ABC):
     def close(self) -> None:
         """Leave nothing behind: no file, broadcast or persisted RDD."""
 
-    def survey(self, side: int) -> list[work.Survey]:
-        """Facts of a side's blocks, by start."""
-        return sorted(self.map(side, work.survey_block, views=False), key=lambda s: s.start)
+    def survey(self, side: int, feedback: float | None = None) -> list[work.Survey]:
+        """Facts of a side's blocks, by start; with ``feedback`` α, of preferences and confidences."""
+        return sorted(
+            self.map(side, partial(work.survey_block, feedback=feedback), views=False), key=lambda s: s.start
+        )  # fmt: skip
 
-    def mean_sums(self, scale: float) -> tuple[int, int]:
+    def mean_sums(self, scale: float, feedback: float | None = None) -> tuple[int, int]:
         """(Σ w r, Σ w) on the grid."""
-        parts: Sequence[work.RowSums] = self.map(USERS, partial(work.sum_block, scale=scale), views=False)
+        task = partial(work.sum_block, scale=scale, feedback=feedback)
+        parts: Sequence[work.RowSums] = self.map(USERS, task, views=False)
         return sum(p.weighted for p in parts), sum(p.weight for p in parts)
 
     def start(self, orders: Sequence[work.Order], seed: int) -> list[int]:
@@ -102,8 +108,20 @@ class Executor(ABC):
         """A hash of each side's data, the same for every grid."""
         return [sum(self.map(side, restart.hash_block, views=False)) % 2**64 for side in (USERS, ITEMS)]
 
-    def half_sweep(self, order: work.Order) -> tuple[SweepSums, int]:
-        """Solve one side and publish it; returns its sums and the validation error's, on the order's grids.
+    def show(self, order: work.Order) -> work.Shown:
+        """Publish, and return, what a half-sweep that led to a side's rows as they are would have left for others."""
+        factors, biases = self._factors[order.side], self._biases[order.side]
+        task = partial(work.show_block, order=order, factors=factors, biases=biases)
+        return self._show(order, self.map(order.side, task, views=False))
+
+    def edge_energy(self, side: int, scale: float) -> int:
+        """The energy of a side's graph without α, on the grid."""
+        return sum(self.map(side, partial(work.edge_block, scale=scale)))
+
+    def half_sweep(self, order: work.Order) -> tuple[SweepSums, int, work.Shown]:
+        """Solve one side and publish it; returns its sums, the validation error's, and what there is to know of it.
+
+        Sums are on the order's grids.
 
         Raises FitError naming the side and id of a row that has no solution.
         """
@@ -121,20 +139,55 @@ class Executor(ABC):
             reg_bias=sum(p.sums.reg_bias for p in parts),
             max_bias=max(p.sums.max_bias for p in parts),
             failed=-1,
+            unobserved=sum(p.sums.unobserved for p in parts),
         )
-        return sums, sum(p.held_out_sse for p in parts)
+        return sums, sum(p.held_out_sse for p in parts), self._show(order, [p.shown for p in parts])
 
     def projection_sums(self, order: work.Order, scales: Scales) -> ProjectionSums:
         """Both sums of the projection's normal equations over all blocks of a side. Errors as `half_sweep`."""
-        parts = self.map(order.side, partial(work.project_block, order=order, scales=scales))
+        return self._added(order.side, partial(work.project_block, order=order, scales=scales))
+
+    def projection_gradient(self, order: work.Order, scales: Scales) -> ProjectionSums:
+        """The right-hand side of those equations, and about the diagonal of the left."""
+        return self._added(order.side, partial(work.gradient_block, order=order, scales=scales))
+
+    def projection_product(self, order: work.Order, scales: Scales, direction: F64) -> ProjectionSums:
+        """Their left-hand side without the ridge times a direction (d, k + 1), negative, as the right-hand side."""
+        return self._added(order.side, partial(work.product_block, order=order, scales=scales, direction=direction))
+
+    def held_sums(self, order: work.Order, scales: Scales, whole: bool) -> ProjectionSums:
+        """Those of rows that are held fixed (`kernels.held`): both sides, or not ``whole``, as the gradient."""
+        return self._added(order.side, partial(work.held_block, order=order, scales=scales, whole=whole))
+
+    def held_product(self, order: work.Order, scales: Scales, direction: F64) -> ProjectionSums:
+        """As `projection_product`, of rows that are held fixed."""
+        task = partial(work.held_product_block, order=order, scales=scales, direction=direction)
+        return self._added(order.side, task)
+
+    def _added(self, side: int, task: Work[work.Projected]) -> ProjectionSums:
+        parts = self.map(side, task)
         for p in parts:
-            self._check(order.side, p.start, p.sums.failed)
+            self._check(side, p.start, p.sums.failed)
         self.meter.moved += sum(p.sums.normal.nbytes + p.sums.right.nbytes for p in parts)
         return ProjectionSums(sum(p.sums.normal for p in parts), sum(p.sums.right for p in parts), -1)  # type: ignore[arg-type]
 
     def rows(self, side: int) -> tuple[F32, F32]:
         """(factors, biases) of a side as last published."""
         return self._factors[side], self._biases[side]
+
+    def _show(self, order: work.Order, parts: Sequence[work.Shown]) -> work.Shown:
+        if order.shows_own:
+            own = np.concatenate([p.own for p in sorted(parts, key=lambda p: p.start)])
+            self.meter.moved += 2 * own.nbytes
+            with self.meter.exchanging():
+                self.exchange.publish_own(order.side, own)
+        return work.Shown(
+            start=0,
+            gram=sum(p.gram for p in parts),  # type: ignore[arg-type]
+            own=work.NO_OWN,
+            largest=max(p.largest for p in parts),
+            largest_own=max(p.largest_own for p in parts),
+        )
 
     def _publish(self, side: int, factors: F32, biases: F32) -> None:
         self._factors[side], self._biases[side] = factors, biases

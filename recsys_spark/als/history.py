@@ -20,6 +20,9 @@ class Terms:
     reg_user_bias: float
     reg_item_bias: float
     reg_projection: float
+    unobserved: float = 0.0
+    graph_user: float = 0.0
+    graph_item: float = 0.0
 
     @property
     def objective(self) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from recsys_spark.als.executor import Executor, Work
 from recsys_spark.als.keep import MemoryKeep
 from recsys_spark.als.meter import Done, timed
-from recsys_spark.als.work import View
+from recsys_spark.als.work import NO_OWN, View
 from recsys_spark.blocks.layout import ITEMS, USERS, Block, other
 from recsys_spark.blocks.plan import Plan
 from recsys_spark.kernels.rows import F32, NO_F32, Other, pad
@@ -21,6 +21,7 @@ class LocalExchange:
     def __init__(self) -> None:
         self._rows: dict[int, Other] = {}
         self._kept: dict[int, F32] = {}
+        self._own: dict[int, F32] = {}
 
     def publish(self, side: int, factors: F32, biases: F32) -> None:
         """See `Exchange`."""
@@ -30,10 +31,15 @@ class LocalExchange:
         """See `Exchange`."""
         self._kept[side] = biases
 
+    def publish_own(self, side: int, own: F32) -> None:
+        """See `Exchange`."""
+        self._own[side] = own
+
     def view(self, block: Block) -> View:
         """See `Exchange`."""
         kept = self._kept.get(block.side, NO_F32)
-        return View(self._rows[other(block.side)], kept[block.start : block.stop] if kept.size else kept)
+        kept = kept[block.start : block.stop] if kept.size else kept
+        return View(self._rows[other(block.side)], kept, own=self._own.get(block.side, NO_OWN))
 
 
 class InProcess(Executor):

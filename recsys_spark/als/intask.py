@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What a pass costs on one core, in seconds: a multiplication of the Gram, a row's own work for each entry of its system.
+# Seconds of a pass on one core: for a multiplication of the Gram, and a row's own work for each entry of its system.
 _SECONDS_A_FLOP, _SECONDS_AN_ENTRY = 3e-11, 1.2e-9
 # What an iteration on stages costs beyond arithmetic.
 _SECONDS_OF_STAGES = 0.3

@@ -39,6 +39,9 @@ HISTORY_SCHEMA = pa.schema(
             "reg_user_bias",
             "reg_item_bias",
             "reg_projection",
+            "unobserved",
+            "graph_user",
+            "graph_item",
             "seconds_compute",
             "seconds_exchange",
             "seconds_driver",
@@ -47,8 +50,8 @@ HISTORY_SCHEMA = pa.schema(
         )
     ]
 )
-"""One row per iteration; validation_rmse is NaN where there is none; objective = sse + the reg terms; seconds by phase
-and bytes moved as `als.meter` counts them."""
+"""One row per iteration; validation_rmse is NaN where there is none; objective = sse + all other terms; seconds by
+phase and bytes moved as `als.meter` counts them."""
 
 MEASURED = tuple(n for n in HISTORY_SCHEMA.names if n.startswith(("seconds", "bytes")))
 """Columns of the history that no two fits share: all others have the same bits."""

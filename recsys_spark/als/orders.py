@@ -13,18 +13,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recsys_spark.als.settings import AlsSettings, SideSettings
-from recsys_spark.als.work import Order, Survey
-from recsys_spark.blocks.layout import ITEMS, USERS, other
-from recsys_spark.errors import ConfigError
+from recsys_spark.als.work import Order, Shown, Survey
+from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, other
+from recsys_spark.errors import ConfigError, FitError
 from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.kernels.exact import scale_for
 from recsys_spark.kernels.projection import Scales
-from recsys_spark.kernels.rows import F64
+from recsys_spark.kernels.rows import ALL_SEEN, F64, Unseen
+from recsys_spark.kernels.unseen import GramGrid, gram_of
 
 # Box–Muller on 53-bit uniforms stays below 8.7 standard deviations; factors start with variance 1/k.
 _MAX_START_ENERGY = 76.0
-# Unknowns of a projection that its direct solve takes: each block sends back half their square in int64, 144 MB here.
-MAX_UNKNOWNS = 6000
+_NO_CLIP = float(np.finfo(np.float32).max)
+_GROWTH = 2.0**20  # of the largest factor in a half-sweep, that the grid of a Gram leaves room for
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +33,15 @@ class Facts:
     """What is known of the data before the first pass."""
 
     counts: tuple[F64, F64]  # Σw per row of users, items
+    weights: tuple[F64, F64]  # the same of the weights that are fitted
     ratings: int
     held_out: int
     low: float
     high: float
     max_weight: float
     max_row_weight: tuple[float, float]
+    most_repeats: int
+    max_degree: tuple[float, float]
     max_feature: tuple[float, float]
     max_feature_row: tuple[float, float]
 
@@ -51,12 +55,15 @@ class Facts:
 
         return cls(
             (np.concatenate([s.counts for s in users]), np.concatenate([s.counts for s in items])),
+            (np.concatenate([s.weights for s in users]), np.concatenate([s.weights for s in items])),
             sum(s.ratings for s in users),
             sum(s.held_out for s in users),
             min(s.low for s in users),
             max(s.high for s in users),
             max(largest("max_weight")),
             largest("max_row_weight"),
+            max(s.most_repeats for s in users),
+            largest("max_degree"),
             largest("max_feature"),
             largest("max_feature_row"),
         )
@@ -72,6 +79,16 @@ class Facts:
         return scale_for(2 * self.total_weight_bound * max(abs(self.low), abs(self.high), 1.0))
 
 
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of a side's rows, beside their biases; at first, of their initial factors."""
+
+    largest: float = math.sqrt(_MAX_START_ENERGY)  # max |q_ia|
+    largest_own: float = math.sqrt(_MAX_START_ENERGY)  # the same of what features leave over
+    gram: F64 | None = None
+    gram_grid: GramGrid | None = None
+
+
 class Orders:
     """Makes the order of each pass. Holds no factor, only what bounds and regularises them."""
 
@@ -82,8 +99,17 @@ class Orders:
         mean: float,
         columns: tuple[Sequence[FeatureColumn], Sequence[FeatureColumn]],
     ) -> None:
-        self.settings, self.facts, self.mean = settings, facts, mean
-        self.clip = settings.clip or (facts.low, facts.high)
+        self.settings, self.facts, self.mean = settings.resolved(), facts, mean
+        self.scored_clip = settings.clip or (facts.low, facts.high)
+        self.clip = self.scored_clip if settings.feedback is None or settings.clip else (-_NO_CLIP, _NO_CLIP)
+        self.shown = [Known(), Known()]
+        for side in (USERS, ITEMS):
+            if self.side(side).graph and not facts.max_degree[side]:
+                name = SIDE_NAMES[side]
+                raise ConfigError(
+                    f"{name}.graph is {self.side(side).graph:g}, but the blocks have no edge between {name}s: give a "
+                    f"graph (blocks.{name}_graph, or set{name.title()}Graph), or leave it 0"
+                )
         self.max_bias = [0.0, 0.0]
         self._penalties = tuple(_penalty(self.side(s), columns[s], settings.rank) for s in (USERS, ITEMS))
         self.projections = [np.zeros((len(columns[s]), settings.rank + 1)) for s in (USERS, ITEMS)]
@@ -95,7 +121,8 @@ class Orders:
     def order(self, side: int, ticket: str = "") -> Order:
         """The next pass over a side, at the current projections and the other side's largest bias."""
         s = self.side(side)
-        clip_width = max(self.clip[1], self.facts.high) - min(self.clip[0], self.facts.low)
+        low, high = self.scored_clip
+        clip_width = max(high, self.facts.high) - min(low, self.facts.low)
         return Order(
             side=side,
             rank=self.settings.rank,
@@ -105,11 +132,31 @@ class Orders:
             reg_bias=s.reg_bias,
             learned=s.bias == "learned",
             projection=self.projections[side],
-            scale=scale_for(2 * (self._target_bound(side) + self._prior_bound(side))),
-            clip=self.clip,
+            scale=scale_for(4 * (self._target_bound(side) + self._prior_bound(side))),
+            clip=self.scored_clip,
             held_out_scale=scale_for(2 * self.facts.held_out * clip_width**2),
             ticket=ticket,
+            feedback=self.settings.feedback,
+            unseen=self._unseen(side),
+            gram_grid=self._gram_grid(side),
+            graph_weight=s.graph,
+            nonnegative=self.settings.nonnegative,
         )
+
+    def see(self, order: Order, shown: Shown) -> None:
+        """Take in what the rows of a side turned out to be.
+
+        Raises FitError where they are too large for the grid of their Gram.
+        """
+        gram, grid = None, order.gram_grid
+        if grid is not None:
+            if not max(shown.largest, self.max_bias[order.side]) <= grid.largest:
+                raise FitError(
+                    f"{SIDE_NAMES[order.side]} factors grew to {shown.largest:g}, more than a millionfold in one "
+                    "half-sweep: raise reg"
+                )
+            gram = gram_of(shown.gram, grid, order.rank)
+        self.shown[order.side] = Known(shown.largest, shown.largest_own, gram, grid)
 
     def start_order(self, side: int) -> Order:
         """The order of the initial factors, whose grid holds their energy."""
@@ -123,16 +170,50 @@ class Orders:
         shift = prior + np.r_[np.full(order.rank, largest), self.max_bias[side]]
         return replace(order, scale=scale_for(2 * self._precision_bound(side) * float(shift @ shift)))
 
+    def show_order(self, side: int, gram_bound: float = 0.0) -> Order:
+        """The order of a pass that tells blocks of rows as they are; with the bound of the Gram's grid if known."""
+        order = self.order(side)
+        if not gram_bound:
+            return order
+        return replace(order, gram_grid=GramGrid.within(gram_bound, len(self.facts.counts[side])))
+
+    def gram_bounds(self) -> tuple[float, float]:
+        """What `show_order` needs to make the sides' Grams again."""
+        users, items = (0.0 if known.gram_grid is None else known.gram_grid.largest for known in self.shown)
+        return users, items
+
     def bias_order(self, side: int) -> Order:
         """A pass over biases alone: static biases, shrunk means of what the mean and the other side's leave over."""
         empty = np.zeros((len(self.projections[side]), 1))
-        return replace(self.order(side), rank=0, learned=True, projection=empty)
+        return replace(
+            self.order(side), rank=0, learned=True, projection=empty, unseen=ALL_SEEN, gram_grid=None, graph_weight=0.0,
+            nonnegative=False,
+        )  # fmt: skip
 
     def projection_scales(self, side: int) -> Scales:
         """Grids of both sums of the projection's normal equations (bounds: `kernels.projection`)."""
         x, precision = self.facts.max_feature[side], self._precision_bound(side)
-        energy = self._target_bound(side) + self._prior_bound(side)
-        return Scales(scale_for(2 * x * x * precision), scale_for(2 * x * math.sqrt(precision * energy)))
+        if self.settings.nonnegative:  # |v - u| of rows that are held fixed
+            pull = 2 * precision * self._own_bound(side)
+        else:
+            pull = math.sqrt(precision * (self._target_bound(side) + self._prior_bound(side)))
+        return Scales(scale_for(2 * x * x * precision), scale_for(2 * x * pull))
+
+    def product_scales(self, side: int, direction: F64) -> Scales:
+        """The grid of a product with a direction (d, k + 1): M_i ⪯ Λ_i bounds it."""
+        largest = np.abs(direction).max(axis=0, initial=0.0) * self.facts.max_feature_row[side]
+        pull = self._precision_bound(side) * math.sqrt(float(largest @ largest))
+        return Scales(1.0, scale_for(2 * self.facts.max_feature[side] * pull))
+
+    def edge_scale(self, side: int) -> float:
+        """The grid of the graph's energy without α, ½ Σ_ij S_ij ‖v_i - v_j‖² ≤ 2 Σ_i d_i ‖v_i‖²."""
+        rows, degree = len(self.facts.counts[side]), self.facts.max_degree[side]
+        return scale_for(4 * rows * degree * self._own_bound(side) ** 2)
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether cells without a rating are part of J."""
+        return self._cells()[0] > 0
 
     def penalty(self, side: int) -> F64:
         """Ridge of the projection, (d, size): the last column is the bias's where biases are learned."""
@@ -145,19 +226,60 @@ class Orders:
 
     def _target_bound(self, side: int) -> float:
         """At least Σ w y² of a pass over the side."""
-        spread = max(abs(self.facts.high - self.mean), abs(self.facts.low - self.mean))
-        return self.facts.total_weight_bound * (spread + self.max_bias[side] + self.max_bias[other(side)]) ** 2
+        biases = self.max_bias[side] + self.max_bias[other(side)]
+        bound = self.facts.total_weight_bound * (self._spread() + biases) ** 2
+        weight, target = self._cells()
+        if target is not None:
+            cells = len(self.facts.counts[USERS]) * len(self.facts.counts[ITEMS])
+            bound += weight * cells * (abs(target - self.mean) + biases) ** 2
+        repeats = self.facts.most_repeats
+        # A pair given twice is taken twice from the cells without a rating, whose sum may then be negative.
+        return bound * (8 * repeats * repeats + 4 * repeats + 2) if self._each() and repeats > 1 else bound
+
+    def _spread(self) -> float:
+        return max(abs(self.facts.high - self.mean), abs(self.facts.low - self.mean))
+
+    def _each(self) -> bool:
+        return self.settings.feedback is not None
+
+    def _cells(self) -> tuple[float, float | None]:
+        """Weight of a cell without a rating, and its target, None for the baseline."""
+        if self.settings.feedback is not None:
+            return 1.0, 0.0
+        unobserved = self.settings.unobserved
+        return unobserved.weight, None if unobserved.target == "baseline" else unobserved.target
+
+    def _unseen(self, side: int) -> Unseen:
+        weight, target = self._cells()
+        gram = self.shown[other(side)].gram
+        if not weight or gram is None:
+            return ALL_SEEN
+        return Unseen(weight, target is not None, target or 0.0, self._each(), gram)
+
+    def _gram_grid(self, side: int) -> GramGrid | None:
+        if not self._cells()[0]:
+            return None
+        biases = self.max_bias[side] + self.max_bias[other(side)]
+        largest = max(self.shown[USERS].largest, self.shown[ITEMS].largest, self._spread() + biases, 1.0)
+        return GramGrid.within(_GROWTH * largest, len(self.facts.counts[side]))
 
     def _prior_bound(self, side: int) -> float:
         """At least Σ_i m_iᵀ Λ_i m_i."""
         prior = np.abs(self.projections[side]).max(axis=0, initial=0.0) * self.facts.max_feature_row[side]
-        return self._precision_bound(side) * float(prior @ prior)
+        norm = math.sqrt(float(prior @ prior))
+        if self.side(side).graph:
+            norm += self._own_bound(side)  # ‖u_i‖ ≤ max_j ‖v⁰_j‖
+        return self._precision_bound(side) * norm * norm
+
+    def _own_bound(self, side: int) -> float:
+        """At least ‖θ_i - W̃ᵀx_i‖ of each row as it is."""
+        return self.shown[side].largest_own * math.sqrt(self.settings.rank + 1)
 
     def _precision_bound(self, side: int) -> float:
         """At least Σ_i max(λ_i, λ_b) over the side's rows."""
         s = self.side(side)
         factor = s.reg * self.facts.max_row_weight[side] if s.reg_mode == "weighted" else s.reg
-        return len(self.facts.counts[side]) * max(factor, s.reg_bias)
+        return len(self.facts.counts[side]) * max(factor + 2 * s.graph * self.facts.max_degree[side], s.reg_bias)
 
 
 def _penalty(side: SideSettings, columns: Sequence[FeatureColumn], rank: int) -> F64:
@@ -165,12 +287,6 @@ def _penalty(side: SideSettings, columns: Sequence[FeatureColumn], rank: int) ->
     unknown = sorted(set(side.reg_groups) - known)
     if unknown:
         raise ConfigError(f"reg_groups names {unknown}, but the feature groups are {sorted(known)}")
-    if len(columns) * (rank + 1) > MAX_UNKNOWNS:
-        raise ConfigError(
-            f"{len(columns)} feature columns at rank {rank} make a projection of {len(columns) * (rank + 1)} unknowns, "
-            f"more than the {MAX_UNKNOWNS} that are solved directly: raise min_count or width of a feature group, drop "
-            "one, or lower the rank"
-        )
     factor = np.array([side.reg_groups.get(c.group, 1.0) for c in columns]).reshape(-1, 1)
     base = np.r_[np.full(rank, side.reg_features), side.reg_feature_bias]
     return factor * base

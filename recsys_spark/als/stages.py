@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recsys_spark.als.executor import Executor, Work
 from recsys_spark.als.keep import FileKeep
 from recsys_spark.als.meter import Done, timed
-from recsys_spark.als.work import View
+from recsys_spark.als.work import NO_OWN, View
 from recsys_spark.blocks.layout import Block, other
 from recsys_spark.blocks.plan import Plan
 from recsys_spark.blocks.residency import BlockStore, Handle, Miss, clear_store, materialise
@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 class BroadcastViews:
     """The executor's half of the broadcast exchange: shipped with a task, opens the broadcasts that it needs."""
 
-    def __init__(self, rows: dict[int, Broadcast[Other]], kept: dict[int, Broadcast[F32]]) -> None:
-        self._rows, self._kept = rows, kept
+    def __init__(
+        self, rows: dict[int, Broadcast[Other]], kept: dict[int, Broadcast[F32]], own: dict[int, Broadcast[F32]]
+    ) -> None:
+        self._rows, self._kept, self._own = rows, kept, own
 
     def view(self, block: Block) -> View:
         """See `Exchange.view`."""
         kept = self._kept[block.side].value[block.start : block.stop] if block.side in self._kept else NO_F32
-        return View(self._rows[other(block.side)].value, kept)
+        own = self._own[block.side].value if block.side in self._own else NO_OWN
+        return View(self._rows[other(block.side)].value, kept, own=own)
 
 
 class BroadcastExchange:
@@ -40,6 +43,7 @@ class BroadcastExchange:
         self._sc = sc
         self._rows: dict[int, Broadcast[Other]] = {}
         self._kept: dict[int, Broadcast[F32]] = {}
+        self._own: dict[int, Broadcast[F32]] = {}
 
     def publish(self, side: int, factors: F32, biases: F32) -> None:
         """See `Exchange`. The side's last broadcast is destroyed: passes are eager, nothing refers to it any more."""
@@ -52,12 +56,18 @@ class BroadcastExchange:
         """See `Exchange`."""
         self._kept[side] = self._sc.broadcast(biases)
 
+    def publish_own(self, side: int, own: F32) -> None:
+        """See `Exchange`; as `publish`."""
+        old = self._own.get(side)
+        self._own[side] = self._sc.broadcast(own)
+        if old is not None:
+            old.destroy()
+
     def views(self, side: int) -> BroadcastViews:
         """What a pass over ``side`` ships."""
         needed = other(side)
-        return BroadcastViews(
-            {needed: self._rows[needed]}, {side: self._kept[side]} if side in self._kept else {}
-        )  # fmt: skip
+        kept, own = ({side: known[side]} if side in known else {} for known in (self._kept, self._own))
+        return BroadcastViews({needed: self._rows[needed]}, kept, own)
 
     def view(self, block: Block) -> View:
         """See `Exchange`; on the driver."""
@@ -67,9 +77,9 @@ class BroadcastExchange:
         """Destroy every broadcast."""
         for rows in self._rows.values():
             rows.destroy()
-        for kept in self._kept.values():
-            kept.destroy()
-        self._rows, self._kept = {}, {}
+        for held in (*self._kept.values(), *self._own.values()):
+            held.destroy()
+        self._rows, self._kept, self._own = {}, {}, {}
 
 
 class Stages(Executor):

@@ -21,12 +21,12 @@ from recsys_spark.als.executor import Executor
 from recsys_spark.als.history import Iteration, Phases, Terms
 from recsys_spark.als.model import FittedModel, SideModel
 from recsys_spark.als.orders import Facts, Orders
+from recsys_spark.als.project import next_projection
 from recsys_spark.als.settings import AlsSettings, StopSettings
 from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.errors import FitError
 from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.kernels.exact import off_grid
-from recsys_spark.kernels.projection import solve_projection
 
 log = logging.getLogger(__name__)
 
@@ -100,15 +100,17 @@ class _Fit:
     def __init__(
         self, executor: Executor, settings: AlsSettings, columns: Columns, watch: Callable[[HalfStep | Iteration], None]
     ) -> None:
-        self.executor, self.settings, self.columns, self.watch = executor, settings, columns, watch
-        self.facts = Facts.merged(executor.survey(USERS), executor.survey(ITEMS))
+        self.executor, self.settings, self.columns, self.watch = executor, settings.resolved(), columns, watch
+        self.facts = Facts.merged(*(executor.survey(side, settings.feedback) for side in (USERS, ITEMS)))
         if not self.facts.ratings:
             raise FitError("no training rating in the blocks: nothing to fit")
         self.orders = Orders(settings, self.facts, self._mean(), columns)
         self.sse = math.nan
         self.reg = [0.0, 0.0]
         self.reg_bias = [0.0, 0.0]
-        self.total_weight = float(self.facts.counts[USERS].sum())
+        self.graph = [0.0, 0.0]
+        self.unobserved = math.nan if self.orders.has_cells else 0.0
+        self.total_weight = float(self.facts.weights[USERS].sum())
         self.held_out_sse = 0.0
 
     def run(self, initial: FittedModel | None, checkpoints: Checkpoints | None) -> FittedModel:
@@ -155,7 +157,7 @@ class _Fit:
     def _mean(self) -> float:
         if self.settings.mean == "none":
             return 0.0
-        weighted, weight = self.executor.mean_sums(self.facts.mean_scale)
+        weighted, weight = self.executor.mean_sums(self.facts.mean_scale, self.settings.feedback)
         return weighted / weight
 
     def _start(self, initial: FittedModel | None) -> None:
@@ -165,15 +167,30 @@ class _Fit:
         self._static_biases()
         if initial is not None:
             self._start_from(initial)
+        self._show()
 
     def _static_biases(self) -> None:
         for side in (ITEMS, USERS):
             if self.orders.side(side).bias == "static":
-                sums, _ = self.executor.half_sweep(self.orders.bias_order(side))
+                sums, *_ = self.executor.half_sweep(self.orders.bias_order(side))
                 self.orders.max_bias[side] = sums.max_bias
         for side in (ITEMS, USERS):
             if self.orders.side(side).bias == "static":
                 self.executor.exchange.fix_biases(side, self.executor.rows(side)[1])
+
+    def _show(self, gram_bounds: tuple[float, float] = (0.0, 0.0)) -> None:
+        """Let blocks know of the rows as they are what their next pass needs; with a resumed fit's bounds, as then."""
+        for side in (USERS, ITEMS):
+            order = self.orders.show_order(side, gram_bounds[side])
+            if order.gram_grid is not None or order.shows_own:
+                self.orders.see(order, self.executor.show(order))
+                self._sum_edges(side)
+
+    def _sum_edges(self, side: int) -> None:
+        weight = self.orders.side(side).graph
+        if weight:
+            scale = self.orders.edge_scale(side)
+            self.graph[side] = weight * float(off_grid(self.executor.edge_energy(side, scale), scale))
 
     def _start_from(self, initial: FittedModel) -> None:
         for side in (USERS, ITEMS):
@@ -181,6 +198,7 @@ class _Fit:
             factors, biases = rows_of(known, self.executor.plan.side(side))
             if self.orders.side(side).bias != "learned":
                 biases = self.executor.rows(side)[1]
+            factors = np.maximum(factors, 0.0) if self.settings.nonnegative else factors
             self.orders.max_bias[side] = float(np.abs(biases).max(initial=0.0))
             self.orders.projections[side] = projection_of(known, self.columns[side])
             self.executor.restore(side, factors, biases)
@@ -200,6 +218,8 @@ class _Fit:
         self.orders.projections = _projections(found.model)
         self.sse, self.held_out_sse = progress.sse, progress.held_out_sse
         self.reg, self.reg_bias = list(progress.reg), list(progress.reg_bias)
+        self.unobserved = progress.unobserved
+        self._show(progress.gram_bounds)
         patience.since, patience.score = progress.patience_since, _finite(progress.patience_score)
         iterations += history.iterations(found.model.history)
         rows = [(side.factors, side.biases) for side in (found.best.user, found.best.item)]
@@ -216,6 +236,8 @@ class _Fit:
             best.score if math.isfinite(best.score) else None,
             patience.since,
             patience.score if math.isfinite(patience.score) else None,
+            self.unobserved,
+            self.orders.gram_bounds(),
         )
         reason = "a checkpoint: the fit goes on"
         current = self._model(self._snapshot(number, 0.0), iterations, reason)
@@ -235,21 +257,16 @@ class _Fit:
         return digest.hexdigest()
 
     def _solve_projection(self, side: int, ticket: str) -> None:
-        order, scales = self.orders.order(side, ticket), self.orders.projection_scales(side)
-        penalty = self.orders.penalty(side)
-        if not penalty.size:  # neither factors nor a learned bias to predict
-            return
-        sums = self.executor.projection_sums(order, scales)
-        current = order.projection[:, : penalty.shape[1]]
-        with self.executor.meter.solving():
-            solved = solve_projection(sums.normal, sums.right, scales, penalty, current)
-        self.orders.projections[side] = np.zeros_like(order.projection)
-        self.orders.projections[side][:, : solved.shape[1]] = solved
+        order = self.orders.order(side, ticket)
+        self.orders.projections[side] = next_projection(self.executor, self.orders, order)
 
     def _half_sweep(self, side: int, ticket: str) -> None:
         order = self.orders.order(side, ticket)
-        sums, held_out = self.executor.half_sweep(order)
+        sums, held_out, shown = self.executor.half_sweep(order)
         self.orders.max_bias[side] = sums.max_bias
+        self.orders.see(order, shown)
+        self._sum_edges(side)
+        self.unobserved = float(off_grid(sums.unobserved, order.scale))
         self.sse, self.reg[side], self.reg_bias[side] = (float(off_grid(s, order.scale)) for s in sums[:3])
         self.held_out_sse = float(off_grid(held_out, order.held_out_scale))
 
@@ -261,6 +278,9 @@ class _Fit:
             reg_user_bias=self.reg_bias[USERS],
             reg_item_bias=self.reg_bias[ITEMS],
             reg_projection=self.orders.penalty_energy(),
+            unobserved=self.unobserved,
+            graph_user=self.graph[USERS],
+            graph_item=self.graph[ITEMS],
         )
 
     def _record(self, number: int, seconds: float) -> Iteration:

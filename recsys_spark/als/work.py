@@ -5,19 +5,33 @@ An order is small: scalars and projections. Factors come through the exchange, r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from recsys_spark.als.keep import Keep
+from recsys_spark.als.terms import effective_counts, extra_of, most_repeats, preferences, regularisation, training
 from recsys_spark.blocks.layout import USERS, Block
+from recsys_spark.kernels.graph import degrees, edge_energy
+from recsys_spark.kernels.held import held_gradient, held_product, held_sums
 from recsys_spark.kernels.predict import score_pairs
-from recsys_spark.kernels.projection import ProjectionSums, Scales, projection_sums
-from recsys_spark.kernels.rows import F32, F64, NO_F32, Other, Prior, Reg, padded_rank
-from recsys_spark.kernels.start import initial_factors
-from recsys_spark.kernels.sweep import Bias, SweepSums, half_sweep, row_precisions, sum_by_row
+from recsys_spark.kernels.prior import deviations, prior_means
+from recsys_spark.kernels.projection import (
+    ProjectionSums,
+    Scales,
+    projection_gradient,
+    projection_product,
+    projection_sums,
+)
+from recsys_spark.kernels.rows import ALL_SEEN, F32, F64, I64, NO_F32, Csr, Other, Prior, Unseen, padded_rank
+from recsys_spark.kernels.start import initial_factors, mix
+from recsys_spark.kernels.sweep import Bias, SweepSums, half_sweep, sum_by_row
 from recsys_spark.kernels.systems import NO_SYSTEMS, systems_shape
+from recsys_spark.kernels.unseen import NO_GRAM, GramGrid, gram_sums
+
+NO_OWN: F32 = np.zeros((0, 0), np.float32)
 
 
 class View(NamedTuple):
@@ -26,6 +40,7 @@ class View(NamedTuple):
     other: Other
     kept: F32  # (n,) or (0,)
     keep: Keep | None = None  # where sums of this pass may lie for the next
+    own: F32 = NO_OWN  # (N, k + 1) what features leave over of all rows of the block's own side, where published
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,16 @@ class Order:
     clip: tuple[float, float]
     held_out_scale: float
     ticket: str = ""  # of the projection's pass just before, whose sums may be at hand
+    feedback: float | None = None  # α of implicit feedback
+    unseen: Unseen = ALL_SEEN
+    gram_grid: GramGrid | None = None  # of the solved rows' Gram, where the other side's next pass needs it
+    graph_weight: float = 0.0
+    nonnegative: bool = False
+
+    @property
+    def shows_own(self) -> bool:
+        """Whether the side's own blocks need what features leave over of its rows."""
+        return self.graph_weight > 0 or self.nonnegative
 
 
 class Survey(NamedTuple):
@@ -51,12 +76,15 @@ class Survey(NamedTuple):
 
     start: int
     counts: F64  # (n,) Σw of each row
+    weights: F64  # (n,) the same of the weights that are fitted: with implicit feedback, confidences
     ratings: int
     held_out: int
     low: float
     high: float
     max_weight: float
     max_row_weight: float
+    most_repeats: int
+    max_degree: float  # max over rows of Σ_j S_ij
     max_feature: float
     max_feature_row: float  # max over rows of Σ|x|
 
@@ -76,6 +104,16 @@ class Started(NamedTuple):
     energy: int
 
 
+class Shown(NamedTuple):
+    """What others need to know of a block's rows, beside the rows."""
+
+    start: int
+    gram: I64  # `unseen.gram_sums` where the order wants them
+    own: F32  # (n, k + 1) `View.own` of these rows, likewise
+    largest: float  # max |q_ia|
+    largest_own: float
+
+
 class Swept(NamedTuple):
     """A block's solution."""
 
@@ -84,6 +122,7 @@ class Swept(NamedTuple):
     biases: F32
     sums: SweepSums
     held_out_sse: int
+    shown: Shown
 
 
 class Projected(NamedTuple):
@@ -93,52 +132,111 @@ class Projected(NamedTuple):
     sums: ProjectionSums
 
 
-def survey_block(block: Block, view: View | None) -> Survey:
+def survey_block(block: Block, view: View | None, feedback: float | None = None) -> Survey:
     """Read every rating and feature once."""
-    r, x = block.ratings, block.features
-    counts = r.row_weights()
+    x = block.features
+    fitted, held_out = training(block, feedback), block.held_out.values
     owner = np.repeat(np.arange(block.n_rows), np.diff(x.indptr))
     row_features = np.bincount(owner, weights=np.abs(x.values.astype(np.float64)), minlength=block.n_rows)
-    seen = [a for a in (r.values, block.held_out.values) if a.size]
+    seen = [a for a in (fitted.values, held_out if feedback is None else preferences(held_out)) if a.size]
     return Survey(
         block.start,
-        counts,
-        len(r.values),
-        len(block.held_out.values),
+        block.ratings.row_weights(),
+        fitted.row_weights(),
+        len(fitted.values),
+        len(held_out),
         float(min((a.min() for a in seen), default=np.inf)),
         float(max((a.max() for a in seen), default=-np.inf)),
-        float(r.weights.max()) if r.weights.size else 1.0,
-        float(counts.max(initial=0.0)),
+        float(fitted.weights.max()) if fitted.weights.size else 1.0,
+        float(effective_counts(block, feedback).max(initial=0.0)),
+        most_repeats(fitted),
+        float(degrees(block.graph).max(initial=0.0)),
         float(np.abs(x.values).max(initial=0.0)),
         float(row_features.max(initial=0.0)),
     )
 
 
-def sum_block(block: Block, view: View | None, scale: float) -> RowSums:
+def sum_block(block: Block, view: View | None, scale: float, feedback: float | None = None) -> RowSums:
     """The sums of μ."""
-    return RowSums(*sum_by_row(block.ratings, scale))
+    return RowSums(*sum_by_row(training(block, feedback), scale))
 
 
 def start_block(block: Block, view: View | None, order: Order, seed: int) -> Started:
     """Initial factors from ids and seed."""
-    factors = initial_factors(block.keys, order.rank, seed, block.side)
-    counts = block.ratings.row_weights()
-    lam = row_precisions(counts, order.reg, order.reg_mode)
-    energy = np.where(counts > 0, lam * np.einsum("ij,ij->i", factors, factors, dtype=np.float64), 0.0)
+    factors = _start_factors(block, order, seed)
+    lam = regularisation(block, order).factor
+    energy = lam * np.einsum("ij,ij->i", factors, factors, dtype=np.float64)
     return Started(block.start, factors, int(np.rint(energy * order.scale).astype(np.int64).sum()))
+
+
+def _start_factors(block: Block, order: Order, seed: int) -> F32:
+    """Random, but rows without ratings start at their prior: nothing else need ever pull them to it."""
+    factors = initial_factors(block.keys, order.rank, seed, block.side)
+    factors[np.diff(block.ratings.indptr) == 0] = 0.0
+    return np.abs(factors) if order.nonnegative else factors
+
+
+def energy_block(block: Block, view: View | None, order: Order, factors: F32, biases: F32) -> tuple[int, int]:
+    """(Σ λ_i ‖q_i - Wᵀx_i‖², λ_b Σ (c_i - wᵀx_i)²) of rows with ratings, given all of the side's."""
+    reg, live = regularisation(block, order), np.diff(block.ratings.indptr) > 0
+    if order.graph_weight:
+        live |= np.diff(block.graph.indptr) > 0
+    rows = slice(block.start, block.stop)
+    shift = np.column_stack([factors[rows], biases[rows]]) - prior_means(block.features, order.projection)
+    of_factors = np.where(live, reg.factor * np.einsum("ij,ij->i", shift[:, :-1], shift[:, :-1]), 0.0)
+    of_biases = np.where(live & order.learned, reg.bias * shift[:, -1] ** 2, 0.0)
+    on_grid = [int(np.rint(e * order.scale).astype(np.int64).sum()) for e in (of_factors, of_biases)]
+    return on_grid[0], on_grid[1]
+
+
+def hash_block(block: Block, view: View | None) -> int:
+    """A hash of the block's data; those of all blocks of a side add up to the same whatever the grid."""
+    total = np.uint64(0)
+    for part, csr in enumerate((block.ratings, block.features, block.held_out, block.graph)):
+        total += _hash_rows(block, csr, np.uint64(part + 1))
+    return int(total)
+
+
+def _hash_rows(block: Block, csr: Csr, part: np.uint64) -> np.uint64:
+    weights = csr.weights if csr.weights.size else np.ones(len(csr.values), np.float32)
+    owner = np.repeat(np.arange(block.n_rows), np.diff(csr.indptr))
+    with np.errstate(over="ignore"):
+        key = mix(block.keys + part)[owner] + csr.cols.astype(np.uint64)
+        for array in (csr.values, weights):
+            key = mix(key) + array.view(np.uint32).astype(np.uint64)
+        return np.add.reduce(mix(key), initial=np.uint64(0))
+
+
+def show_block(block: Block, view: View | None, order: Order, factors: F32, biases: F32) -> Shown:
+    """What a sweep of these rows, given all of the side's, would have left for others."""
+    rows = slice(block.start, block.stop)
+    return _shown(block, order, factors[rows], biases[rows])
+
+
+def _shown(block: Block, order: Order, factors: F32, biases: F32) -> Shown:
+    gram, own = NO_GRAM, NO_OWN
+    if order.gram_grid is not None:
+        gram = gram_sums(block.ratings, factors, biases, order.gram_grid)
+    if order.shows_own:
+        own = deviations(block.features, order.projection, factors, biases)
+    return Shown(block.start, gram, own, float(np.abs(factors).max(initial=0.0)), float(np.abs(own).max(initial=0.0)))
 
 
 def sweep_block(block: Block, view: View, order: Order) -> Swept:
     """Solve the block's rows, and score its validation ratings with them."""
-    reg = Reg(row_precisions(block.ratings.row_weights(), order.reg, order.reg_mode), order.reg_bias)
+    rows, reg = training(block, order.feedback), regularisation(block, order)
     prior = Prior(block.features, order.projection)
     bias = Bias(order.mean, order.learned, view.kept)
     systems = view.keep.take(order.ticket, _systems_shape(block, order)) if view.keep and order.ticket else None
-    factors, biases, sums = half_sweep(block.ratings, view.other, prior, reg, bias, order.rank, order.scale, systems)
+    factors, biases, sums = half_sweep(
+        rows, view.other, prior, reg, bias, order.rank, order.scale, systems, extra_of(block, view, order, reg)
+    )
+    if sums.failed >= 0:
+        return Swept(block.start, factors, biases, sums, 0, Shown(block.start, NO_GRAM, NO_OWN, 0.0, 0.0))
     held_out = 0
-    if block.side == USERS and len(block.held_out.values) and sums.failed < 0:
+    if block.side == USERS and len(block.held_out.values):
         held_out = _held_out_sse(block, view.other, factors, biases, order)
-    return Swept(block.start, factors, biases, sums, held_out)
+    return Swept(block.start, factors, biases, sums, held_out, _shown(block, order, factors, biases))
 
 
 def _held_out_sse(block: Block, items: Other, factors: F32, biases: F32, order: Order) -> int:
@@ -148,22 +246,67 @@ def _held_out_sse(block: Block, items: Other, factors: F32, biases: F32, order: 
     predicted = score_pairs(
         order.mean, factors, biases, np.ascontiguousarray(item_factors), items.biases, users, held.cols.astype(np.int64)
     )
-    errors = held.values - np.clip(predicted, np.float32(order.clip[0]), np.float32(order.clip[1])).astype(np.float64)
+    values = held.values if order.feedback is None else preferences(held.values)
+    errors = values - np.clip(predicted, np.float32(order.clip[0]), np.float32(order.clip[1])).astype(np.float64)
     return int(np.rint(errors * errors * order.held_out_scale).astype(np.int64).sum())
 
 
 def project_block(block: Block, view: View, order: Order, scales: Scales) -> Projected:
     """The block's part of the projection's normal equations, at the current other side."""
-    reg = Reg(row_precisions(block.ratings.row_weights(), order.reg, order.reg_mode), order.reg_bias)
-    prior = Prior(block.features, order.projection)
+    return _keeping(block, view, order, scales, projection_sums)
+
+
+def gradient_block(block: Block, view: View, order: Order, scales: Scales) -> Projected:
+    """The block's part of their right-hand side."""
+    return _keeping(block, view, order, scales, projection_gradient)
+
+
+def product_block(block: Block, view: View, order: Order, scales: Scales, direction: F64) -> Projected:
+    """The block's part of their left-hand side times a direction (d, k + 1)."""
+    reg, kept = regularisation(block, order), NO_F32 if order.learned else view.kept
+    systems = view.keep.take(order.ticket, _systems_shape(block, order)) if view.keep else None
+    sums = projection_product(
+        training(block, order.feedback), block.features, direction, view.other, reg, order.mean, order.learned, kept,
+        order.rank, scales, systems, extra_of(block, view, order, reg),
+    )  # fmt: skip
+    return Projected(block.start, sums)
+
+
+def held_block(block: Block, view: View, order: Order, scales: Scales, whole: bool) -> Projected:
+    """The same where rows are held fixed: both sides, or not ``whole``, the right-hand side and the left's diagonal."""
+    reg = regularisation(block, order)
+    sums = (held_sums if whole else held_gradient)(
+        block.ratings, block.features, view.own[block.start : block.stop], reg, order.learned, len(order.projection),
+        scales, extra_of(block, view, order, reg),
+    )  # fmt: skip
+    return Projected(block.start, sums)
+
+
+def held_product_block(block: Block, view: View, order: Order, scales: Scales, direction: F64) -> Projected:
+    """Their left-hand side times a direction (d, k + 1)."""
+    reg = regularisation(block, order)
+    extra = extra_of(block, view, order, reg)
+    return Projected(
+        block.start, held_product(block.ratings, block.features, direction, reg, order.learned, scales, extra)
+    )
+
+
+def edge_block(block: Block, view: View, scale: float) -> int:
+    """The graph's energy without α (`kernels.graph`)."""
+    return edge_energy(block.graph, view.own, block.start, scale)
+
+
+def _keeping(
+    block: Block, view: View, order: Order, scales: Scales, sums_of: Callable[..., ProjectionSums]
+) -> Projected:
+    rows, reg = training(block, order.feedback), regularisation(block, order)
+    prior, extra = Prior(block.features, order.projection), extra_of(block, view, order, reg)
     kept = NO_F32 if order.learned else view.kept
     made: list[ProjectionSums] = []
 
     def fill(systems: F32) -> None:
         made.append(
-            projection_sums(
-                block.ratings, prior, view.other, reg, order.mean, order.learned, kept, order.rank, scales, systems
-            )
+            sums_of(rows, prior, view.other, reg, order.mean, order.learned, kept, order.rank, scales, systems, extra)
         )
 
     if view.keep:

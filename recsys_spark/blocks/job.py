@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
 from recsys_spark import lake, schema
 from recsys_spark.blocks.build import block_records, plan_blocks
+from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
 from recsys_spark.blocks.published import ENTRIES, write_blocks
 from recsys_spark.cli import JobResult
-from recsys_spark.config import Settings, step_root
+from recsys_spark.config import GraphSpec, Settings, step_root
+from recsys_spark.features.columns import FeatureColumn
+from recsys_spark.features.graph import similarity_graph, table_graph
 from recsys_spark.features.job import read_columns
 from recsys_spark.ingest.split_job import RATINGS, split_root
 from recsys_spark.ingest.splits import parts
@@ -32,9 +36,10 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> Jo
     NotPublishedError
         The data set is not split, or has no features yet.
     DataError
-        As `blocks.build.plan_blocks`.
+        As `blocks.encoded.EncodedRatings` and `blocks.plan.plan_side`.
     """
     split = lake.current(spark, split_root(settings), "split")
+    given = [g.table for g in (settings.blocks.user_graph, settings.blocks.item_graph) if g and g.table]
     featured = lake.current(spark, step_root(settings, "features"), "features")
     chosen = settings.split.model_dump(mode="json", include={"test_fold", "validation_share", "seed"})
     published = lake.publish(
@@ -42,7 +47,8 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> Jo
         step_root(settings, "blocks"),
         step="blocks",
         settings={"blocks": settings.blocks.model_dump(mode="json"), "split": chosen},
-        inputs={"split": split.manifest.version, "features": featured.manifest.version},
+        inputs={"split": split.manifest.version, "features": featured.manifest.version}
+        | {table: lake.fingerprint_files(spark, [table]) for table in given},
         write=lambda draft: _write(spark, draft, lake.read_table(spark, split.path, RATINGS), featured, settings),
     )
     metrics = published.manifest.extra["metrics"]
@@ -62,19 +68,24 @@ def _write(
     known = labelled.where(F.col(schema.PART) != schema.TEST).select(
         schema.USER, schema.ITEM, schema.RATING, (F.col(schema.PART) == schema.VALIDATION).alias("held_out")
     )
-    tables, columns = {}, []
+    tables, columns, graphs = {}, [], {}
     for side in (USERS, ITEMS):
         name = SIDE_NAMES[side]
         columns.append(read_columns(spark, featured.path, name))
         rows = lake.read_table(spark, featured.path, name)
         tables[side] = rows.select(F.col(name).alias("id"), schema.INDICES, schema.VALUES)
+        spec = settings.blocks.user_graph if side == USERS else settings.blocks.item_graph
+        if spec:
+            graphs[side] = _graph(spark, spec, rows, name, columns[side])
     grid = (settings.blocks.users, settings.blocks.items)
-    made = plan_blocks(known, tables, (len(columns[USERS]), len(columns[ITEMS])), grid)
-    plan = spark.sparkContext.broadcast(made)
-    try:
-        extra = write_blocks(spark, draft, block_records(known, tables, plan), made, (columns[USERS], columns[ITEMS]))
-    finally:
-        plan.destroy()
+    with EncodedRatings(known) as encoded:
+        made = plan_blocks(encoded, tables, (len(columns[USERS]), len(columns[ITEMS])), grid, graphs)
+        plan = spark.sparkContext.broadcast(made)
+        try:
+            records = block_records(encoded, tables, plan, graphs)
+            extra = write_blocks(spark, draft, records, made, (columns[USERS], columns[ITEMS]))
+        finally:
+            plan.destroy()
     counted = spark.read.parquet(f"{draft.path}/{ENTRIES}").where(F.col("side") == SIDE_NAMES[USERS])
     kinds = {row["kind"]: row["count"] for row in counted.groupBy("kind").count().collect()}
     return extra | {
@@ -87,3 +98,16 @@ def _write(
             "item_blocks": made.item.n_blocks,
         }
     }
+
+
+def _graph(
+    spark: SparkSession, spec: GraphSpec, rows: DataFrame, name: str, columns: Sequence[FeatureColumn]
+) -> DataFrame:
+    """Edges of a side, as its settings ask for."""
+    if spec.table:
+        edges, kind = spark.read.parquet(spec.table), rows.schema[name].dataType
+        return table_graph(edges, kind, top_k=spec.top_k, min_similarity=spec.min_similarity)
+    assert spec.top_k is not None
+    return similarity_graph(
+        rows, name, columns, groups=spec.groups, top_k=spec.top_k, min_similarity=spec.min_similarity
+    )

@@ -14,7 +14,9 @@ Worked example: 3 users × 4 items in 2 user blocks. Ids are sorted and numbered
 >>> import numpy as np
 >>> entries = Entries.of(rows=[2, 0, 1, 0, 2], cols=[3, 2, 1, 0, 0], values=[2, 3, 5, 4, 1])
 >>> from recsys_spark.blocks.assemble import assemble
->>> first, second = (assemble(0, lo, hi, [entries.between(lo, hi)]) for lo, hi in [(0, 2), (2, 3)])
+>>> from recsys_spark.blocks.grouped import Grouped
+>>> lower, upper = Grouped.of(entries).cut(np.array([0, 2, 3]))
+>>> first, second = assemble(0, 0, 2, [lower]), assemble(0, 2, 3, [upper])
 >>> [a.tolist() for a in (first.ratings.indptr, first.ratings.cols, first.ratings.values)]
 [[0, 2, 3], [0, 2, 1], [4.0, 3.0, 5.0]]
 >>> [a.tolist() for a in (second.ratings.indptr, second.ratings.cols, second.ratings.values)]
@@ -26,7 +28,6 @@ Worked example: 3 users × 4 items in 2 user blocks. Ids are sorted and numbered
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,6 +39,8 @@ from recsys_spark.kernels.rows import NO_F32, Csr
 
 USERS, ITEMS = 0, 1
 SIDE_NAMES = ("user", "item")
+PARTS = ("ratings", "features", "held_out", "graph")
+"""The sparse matrices of a block."""
 _MAGIC = b"RSBLK001"
 _ALIGN = 64
 
@@ -65,28 +68,10 @@ class Entries(NamedTuple):
             NO_F32 if weights is None else np.asarray(weights, np.float32),
         )
 
-    def between(self, low: int, high: int) -> Entries:
-        """The entries of rows low:high."""
-        return self.take(np.flatnonzero((self.rows >= low) & (self.rows < high)))
-
     def take(self, where: np.ndarray) -> Entries:
         """The entries at ``where``, in that order."""
         weights = self.weights[where] if self.weights.size else self.weights
         return Entries(self.rows[where], self.cols[where], self.values[where], weights)
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Entries]) -> Entries:
-        """All parts' entries, one after another; parts without weights count as weight 1 beside parts with."""
-        if not parts:
-            return cls.of([], [], [])
-        weighted = any(p.weights.size for p in parts)
-        weights = [p.weights if p.weights.size else np.ones(len(p.rows), np.float32) for p in parts]
-        return cls(
-            np.concatenate([p.rows for p in parts]),
-            np.concatenate([p.cols for p in parts]),
-            np.concatenate([p.values for p in parts]),
-            np.concatenate(weights) if weighted else NO_F32,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +83,7 @@ class Block:
     ratings: Csr  # n rows; columns are the other side's row numbers
     features: Csr  # n rows; columns are the side's feature columns
     held_out: Csr  # n rows of validation ratings (users only; else empty)
+    graph: Csr  # n rows of similarities S_ij; columns are the side's own row numbers
     keys: np.ndarray  # (n,) uint64, the ids' keys (`kernels.start`)
 
     @property
@@ -113,9 +99,7 @@ class Block:
     def to_bytes(self) -> bytes:
         """One binary record: magic, a JSON header of names, types, lengths and offsets, the arrays, each aligned."""
         arrays = {
-            f"{part}.{name}": array
-            for part in ("ratings", "features", "held_out")
-            for name, array in getattr(self, part)._asdict().items()
+            f"{part}.{name}": array for part in PARTS for name, array in getattr(self, part)._asdict().items()
         } | {"keys": self.keys}
         header: dict[str, object] = {"side": self.side, "start": self.start}
         offset, layout = 0, {}
@@ -125,15 +109,11 @@ class Block:
         header["arrays"] = layout
         text = json.dumps(header).encode()
         text += b" " * (-(len(text) + len(_MAGIC) + 8) % _ALIGN)
-        out = bytearray(len(_MAGIC) + 8 + len(text) + offset)
-        out[:8] = _MAGIC
-        out[8:16] = len(text).to_bytes(8, "little")
-        out[16 : 16 + len(text)] = text
-        base = 16 + len(text)
-        for name, array in arrays.items():
-            at = base + layout[name][2]
-            out[at : at + array.nbytes] = np.ascontiguousarray(array).data.cast("B") if array.size else b""
-        return bytes(out)
+        parts: list[bytes | memoryview] = [_MAGIC, len(text).to_bytes(8, "little"), text]
+        for array in arrays.values():
+            if array.size:
+                parts += [np.ascontiguousarray(array).data.cast("B"), bytes(-array.nbytes % _ALIGN)]
+        return b"".join(parts)
 
     @classmethod
     def from_buffer(cls, buffer: bytes | memoryview | np.ndarray) -> Block:
@@ -150,8 +130,5 @@ class Block:
             if len(piece) != size:
                 raise FitError(f"a rating block is cut short: array {name} wants {size} bytes, {len(piece)} are there")
             found[name] = piece.view(kind)
-        csrs = {
-            part: Csr(*(found[f"{part}.{name}"] for name in Csr._fields))
-            for part in ("ratings", "features", "held_out")
-        }
+        csrs = {part: Csr(*(found[f"{part}.{name}"] for name in Csr._fields)) for part in PARTS}
         return cls(header["side"], header["start"], keys=found["keys"], **csrs)

@@ -11,19 +11,46 @@ ROW_COST = 16
 
 
 def balanced_bounds(counts: np.ndarray, blocks: int) -> np.ndarray:
-    """Row numbers (blocks + 1,) int64 that cut rows into ``blocks`` ranges of nearly equal Σ (ratings + ROW_COST).
+    """Row numbers (blocks + 1,) int64 that cut rows into ``blocks`` ranges, the costliest as cheap as can be.
 
-    Rows are never split, so one row with most of the ratings makes one heavy block; ranges may be empty.
+    A range costs Σ (ratings + ROW_COST). Rows are never split, so one row with most of the ratings makes one heavy
+    block; ranges may be empty. Among the cuts of least maximum, those nearest to equal shares are taken.
 
     >>> balanced_bounds(np.array([1000, 10, 10, 980]), 2).tolist()
     [0, 2, 4]
     """
-    cost = np.cumsum(counts + ROW_COST, dtype=np.float64)
-    total = cost[-1] if len(cost) else 0.0
-    goals = total * np.arange(1, blocks) / blocks
-    before = np.r_[0.0, cost[:-1]] if len(cost) else cost
-    cuts = np.searchsorted((before + cost) / 2, goals, side="left") if len(cost) else np.zeros(blocks - 1)
-    return np.r_[0, cuts, len(counts)].astype(np.int64)
+    rows = len(counts)
+    edge = np.r_[0, np.cumsum(np.asarray(counts, np.int64) + ROW_COST)]
+    most = _least_maximum(edge, blocks)
+    earliest = [rows]  # cuts from the last one back, no block costing more than that
+    for _ in range(blocks):
+        earliest.append(int(np.searchsorted(edge, edge[earliest[-1]] - most)))
+    bounds = [0]
+    for k in range(1, blocks):
+        middle = np.searchsorted(edge[:-1] + edge[1:], 2 * edge[-1] * k / blocks)
+        bounds.append(int(np.clip(middle, earliest[blocks - k], _reach(edge, bounds[-1], most))))
+    return np.array([*bounds, rows], np.int64)
+
+
+def _reach(edge: np.ndarray, start: int, most: int) -> int:
+    """The last row number that a range from ``start`` can stop before, at a cost of ``most``."""
+    return int(np.searchsorted(edge, edge[start] + most, side="right")) - 1
+
+
+def _least_maximum(edge: np.ndarray, blocks: int) -> int:
+    """The least cost that no range of some cut into ``blocks`` passes, by bisection."""
+
+    def enough(most: int) -> bool:
+        at = 0
+        for _ in range(blocks):
+            at = _reach(edge, at, most)
+        return at == len(edge) - 1
+
+    low, high = int(np.diff(edge).max(initial=0)), int(edge[-1])
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low
 
 
 def lookup(sorted_ids: pa.Array, wanted: pa.Array | pa.ChunkedArray) -> np.ndarray:

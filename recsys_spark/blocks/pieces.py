@@ -1,6 +1,6 @@
-"""Map side and reduce side of block building, as plain functions over Arrow batches and bytes (executor, or anywhere).
+"""Second pass and reduce side of block building, as plain functions over chunks and bytes (executor, or anywhere).
 
-Map: a batch of ratings goes to the user block and the item block of each rating, as a few large binary pieces.
+Map: a chunk of ratings goes to the user blocks and the item blocks of its ratings, as one binary piece each.
 Reduce: the pieces of a block, in any order, become its record.
 """
 
@@ -13,13 +13,16 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_spark.blocks.assemble import assemble
-from recsys_spark.blocks.layout import ITEMS, USERS, Block, Entries
+from recsys_spark.blocks.chunks import Chunk, Tally, chunks_of
+from recsys_spark.blocks.grouped import Grouped
+from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block, Entries
 from recsys_spark.blocks.plan import Plan
-from recsys_spark.kernels.rows import NO_F32
+from recsys_spark.blocks.wire import narrow, pack, unpack
+from recsys_spark.errors import DataError
+from recsys_spark.kernels.bucket import counting_order
 
-RATING, FEATURE, HELD_OUT = 0, 1, 2
-KINDS = ("rating", "feature", "held_out")
-FLUSH_ROWS = 4_000_000  # entries kept before pieces are emitted: bounds a map task's memory to some 100 MB
+RATING, FEATURE, HELD_OUT, GRAPH = 0, 1, 2, 3
+KINDS = ("rating", "feature", "held_out", "graph")
 
 
 class Piece(NamedTuple):
@@ -27,102 +30,98 @@ class Piece(NamedTuple):
 
     slot: int
     kind: int
-    entries: Entries
+    grouped: Grouped
 
     def encode(self) -> bytes:
-        """Kind, number of entries and weights as int64, then the arrays."""
-        e = self.entries
-        head = np.array([self.kind, len(e.rows), len(e.weights)], np.int64)
-        return b"".join(a.tobytes() for a in (head, *e))
+        """The piece as bytes, in the smallest types that hold it."""
+        g = self.grouped
+        small = g._replace(lengths=narrow(g.lengths), cols=narrow(g.cols))
+        return pack({"kind": np.array([self.kind], np.int8)} | small._asdict())
 
     @classmethod
-    def decode(cls, slot: int, data: bytes) -> Piece:
+    def decode(cls, slot: int, data: bytes | bytearray) -> Piece:
         """The inverse of `encode`."""
-        kind, n, n_weights = np.frombuffer(data, np.int64, 3)
-        parts, at = [], 24
-        for dtype, length in ((np.int32, n), (np.int32, n), (np.float32, n), (np.float32, n_weights)):
-            parts.append(np.frombuffer(data, dtype, int(length), at))
-            at += parts[-1].nbytes
-        return cls(slot, int(kind), Entries(*parts))
-
-    def batch(self) -> pa.RecordBatch:
-        """One row of (slot int32, piece binary)."""
-        return pa.RecordBatch.from_pydict(
-            {"slot": pa.array([self.slot], pa.int32()), "piece": pa.array([self.encode()], pa.binary())}
-        )
+        found = {name: array.to_numpy() for name, array in unpack(data).items()}
+        return cls(slot, int(found.pop("kind")[0]), Grouped(**found))
 
 
-def rating_pieces(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[Piece]:
-    """Pieces of both sides' blocks from batches of (user, item, rating[, weight][, held_out]).
+def chunk_pieces(chunk: Chunk, plan: Plan) -> Iterator[Piece]:
+    """Pieces of both sides' blocks.
 
     Held-out ratings go to user blocks only; those of a user or item without training ratings or features are left
     out, since no row or factor could answer for them.
+
+    Raises
+    ------
+    DataError
+        A training rating is of an id that the plan has not: the ratings are no longer those that were indexed.
     """
-    pending: list[tuple[Entries, bool]] = []
-    n = 0
-    for batch in batches:
-        for part in _indexed(batch, plan):
-            pending.append(part)
-            n += len(part[0].rows)
-        if n >= FLUSH_ROWS:
-            yield from _cut(pending, plan)
-            pending, n = [], 0
-    yield from _cut(pending, plan)
-
-
-def _indexed(batch: pa.RecordBatch, plan: Plan) -> Iterator[tuple[Entries, bool]]:
-    names = batch.schema.names
-    users = plan.user.rows(batch.column("user")).astype(np.int32)
-    items = plan.item.rows(batch.column("item")).astype(np.int32)
-    values = batch.column("rating").to_numpy(zero_copy_only=False).astype(np.float32)
-    weights = batch.column("weight").to_numpy(zero_copy_only=False).astype(np.float32) if "weight" in names else NO_F32
-    entries = Entries(users, items, values, weights)
-    if "held_out" not in names:
-        yield entries, False
+    users, items = plan.user.rows(chunk.users), plan.item.rows(chunk.items)
+    lengths, codes, values, weights = chunk.lengths, chunk.codes, chunk.values, chunk.weights
+    if not chunk.held_out:
+        _check_known(USERS, users)
+        _check_known(ITEMS, items)
+    elif (users < 0).any() or (items < 0).any():
+        owner = np.repeat(np.arange(len(users)), lengths)
+        kept = np.flatnonzero((users[owner] >= 0) & (items[codes] >= 0))
+        codes, values, weights = codes[kept], values[kept], weights[kept] if weights.size else weights
+        lengths = np.bincount(owner[kept], minlength=len(users))[users >= 0]
+        users = users[users >= 0]
+    users, items = users.astype(np.int32), items.astype(np.int32)
+    by_user = Grouped(users, lengths, items[codes], chunk.levels, values, weights)
+    yield from pieces_of(plan, USERS, HELD_OUT if chunk.held_out else RATING, by_user)
+    if chunk.held_out:
         return
-    held = batch.column("held_out").to_numpy(zero_copy_only=False)
-    yield entries.take(np.flatnonzero(~held)), False
-    yield entries.take(np.flatnonzero(held & (users >= 0) & (items >= 0))), True
-
-
-def _cut(pending: list[tuple[Entries, bool]], plan: Plan) -> Iterator[Piece]:
-    for held in (False, True):
-        entries = Entries.concatenate([e for e, h in pending if h == held])
-        if not len(entries.rows):
-            continue
-        yield from pieces_of(plan, USERS, HELD_OUT if held else RATING, entries)
-        if not held:
-            mirrored = Entries(entries.cols, entries.rows, entries.values, entries.weights)
-            yield from pieces_of(plan, ITEMS, RATING, mirrored)
+    order, starts = counting_order(codes.astype(np.int32, copy=False), len(items))
+    owners = np.repeat(users, lengths)[order]
+    by_item = Grouped(
+        items, np.diff(starts), owners, chunk.levels, values[order], weights[order] if weights.size else weights
+    )
+    yield from pieces_of(plan, ITEMS, RATING, by_item)
 
 
 def feature_pieces(batches: Iterable[pa.RecordBatch], plan: Plan, side: int) -> Iterator[Piece]:
-    """Pieces from batches of feature rows (id, indices, values)."""
+    """Pieces from batches of feature rows (id, indices, values). Raises DataError where the plan has not an id."""
     for batch in batches:
         rows = plan.side(side).rows(batch.column("id"))
+        _check_known(side, rows)
         lists, values = batch.column("indices"), batch.column("values")
         owner = np.repeat(rows, np.diff(lists.offsets.to_numpy()))
         indices = lists.flatten().to_numpy(zero_copy_only=False)
         entries = Entries.of(owner, indices, values.flatten().to_numpy(zero_copy_only=False))
-        yield from pieces_of(plan, side, FEATURE, entries)
+        yield from pieces_of(plan, side, FEATURE, Grouped.of(entries))
 
 
-def pieces_of(plan: Plan, side: int, kind: int, entries: Entries) -> Iterator[Piece]:
+def graph_pieces(batches: Iterable[pa.RecordBatch], plan: Plan, side: int) -> Iterator[Piece]:
+    """Pieces from batches of edges (i, j, s), both directions given. Raises DataError where the plan has not an id."""
+    for batch in batches:
+        rows, cols = (plan.side(side).rows(batch.column(name)) for name in ("i", "j"))
+        _check_known(side, rows)
+        _check_known(side, cols)
+        entries = Entries.of(rows, cols, batch.column("s").to_numpy(zero_copy_only=False))
+        yield from pieces_of(plan, side, GRAPH, Grouped.of(entries))
+
+
+def _check_known(side: int, rows: np.ndarray) -> None:
+    if (rows < 0).any():
+        raise DataError(
+            f"{int((rows < 0).sum())} {SIDE_NAMES[side]} ids were not there when the ids were indexed: the data give "
+            "other rows each time they are computed; write them to a table, or checkpoint them, and fit to that"
+        )
+
+
+def pieces_of(plan: Plan, side: int, kind: int, grouped: Grouped) -> Iterator[Piece]:
     """Entries of one side and kind, cut by block."""
-    bounds = plan.side(side).bounds
-    block = np.searchsorted(bounds[1:], entries.rows, side="right")
-    order = np.argsort(block, kind="stable")
-    cuts = np.searchsorted(block[order], np.arange(len(bounds)))
-    for b in range(len(bounds) - 1):
-        if cuts[b] < cuts[b + 1]:
-            yield Piece(plan.slot(side, b), kind, entries.take(order[cuts[b] : cuts[b + 1]]))
+    for block, part in enumerate(grouped.cut(plan.side(side).bounds)):
+        if len(part.cols):
+            yield Piece(plan.slot(side, block), kind, part)
 
 
 def merge_pieces(pieces: Iterable[Piece], plan: Plan, side: int, block: int) -> Block:
     """The block that all of its pieces make, whatever their order."""
-    found: dict[int, list[Entries]] = {RATING: [], FEATURE: [], HELD_OUT: []}
+    found: dict[int, list[Grouped]] = {kind: [] for kind in range(len(KINDS))}
     for piece in pieces:
-        found[piece.kind].append(piece.entries)
+        found[piece.kind].append(piece.grouped)
     bounds = plan.side(side).bounds
     return assemble(
         side,
@@ -132,15 +131,26 @@ def merge_pieces(pieces: Iterable[Piece], plan: Plan, side: int, block: int) -> 
         found[FEATURE],
         found[HELD_OUT],
         plan.side(side).keys(block),
+        found[GRAPH],
     )
 
 
-def build_blocks(plan: Plan, ratings: Iterable[pa.RecordBatch], features: dict[int, pa.Table]) -> list[Block]:
+def build_blocks(
+    plan: Plan,
+    ratings: Iterable[pa.RecordBatch],
+    features: dict[int, pa.Table],
+    graphs: dict[int, pa.Table] | None = None,
+) -> list[Block]:
     """All blocks in slot order, built in this process (no Spark)."""
     pieces: dict[int, list[Piece]] = {slot: [] for slot in range(plan.n_slots)}
-    for piece in rating_pieces(ratings, plan):
-        pieces[piece.slot].append(piece)
+    for batch in ratings:
+        for chunk in chunks_of(pa.Table.from_batches([batch]), (Tally(), Tally())):
+            for piece in chunk_pieces(chunk, plan):
+                pieces[piece.slot].append(piece)
     for side, table in features.items():
         for piece in feature_pieces(table.to_batches(), plan, side):
+            pieces[piece.slot].append(piece)
+    for side, table in (graphs or {}).items():
+        for piece in graph_pieces(table.to_batches(), plan, side):
             pieces[piece.slot].append(piece)
     return [merge_pieces(pieces[slot], plan, side, block) for slot, side, block in plan.slots()]

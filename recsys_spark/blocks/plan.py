@@ -89,6 +89,8 @@ def plan_side(
     kind = pa.int64() if pa.types.is_integer(ids.type) else pa.string()
     ids = pc.cast(ids, kind)
     if featured is not None:
+        if featured.null_count:
+            raise DataError(f"{featured.null_count} rows of the {name} features have a null id; drop or mend them")
         extra = pc.cast(featured.combine_chunks() if isinstance(featured, pa.ChunkedArray) else featured, kind)
         merged = pc.unique(pa.concat_arrays([ids, extra]))
     else:

@@ -1,8 +1,8 @@
 """Blocks as Parquet: one file for each block and kind of entry, sorted, with the index of both sides beside them.
 
-Table ``entries``: row, col, value, weight (null: 1), partitioned by side (user, item), kind (rating, held_out, feature)
-and block. Tables ``user_ids``, ``item_ids``: row, id. The cuts between blocks, and what the feature columns mean, are
-in the manifest.
+Table ``entries``: row, col, value, weight (null: 1), partitioned by side (user, item), kind (rating, held_out, feature,
+graph) and block. Tables ``user_ids``, ``item_ids``: row, id. The cuts between blocks, and what the feature columns
+mean, are in the manifest.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recsys_spark import lake
-from recsys_spark.blocks.build import PIECES_DDL, route
+from recsys_spark.blocks.build import route
+from recsys_spark.blocks.grouped import Grouped
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block, Entries
-from recsys_spark.blocks.pieces import KINDS, pieces_of
+from recsys_spark.blocks.pieces import KINDS, Piece
 from recsys_spark.blocks.plan import Plan, SidePlan
 from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.kernels.rows import Csr
@@ -52,10 +54,16 @@ class PublishedBlocks:
         self.columns = (_columns(extra, USERS), _columns(extra, ITEMS))
         self.plan = Plan(*(self._side(side, extra) for side in (USERS, ITEMS)))
 
+    @property
+    def ratings(self) -> int:
+        """How many training ratings there are."""
+        return int(self._published.manifest.extra["metrics"]["train_ratings"])
+
     def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, bytes]]:
-        """As `blocks.build.block_records`, from the published entries."""
-        entries = lake.read_table(self.spark, self._published.path, ENTRIES)
-        return route(entries.mapInArrow(partial(_read_batches, plan=plan), PIECES_DDL), plan)
+        """As `blocks.build.block_records`, from the published entries: files are read whole, and parsed in Python."""
+        files = self.spark.read.format("binaryFile").option("pathGlobFilter", "*.parquet")
+        rows = files.load(self._published.table(ENTRIES)).select("side", "kind", "block", "content").rdd
+        return route(rows.mapPartitions(partial(_read_files, plan=plan)), plan)
 
     def _side(self, side: int, extra: Any) -> SidePlan:
         name = SIDE_NAMES[side]
@@ -94,7 +102,7 @@ def _write_batches(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[pa
     for batch in batches:
         for slot, record in zip(batch.column("slot"), batch.column("record"), strict=True):
             block = Block.from_buffer(record.as_buffer())
-            for kind, csr in zip(KINDS, (block.ratings, block.features, block.held_out), strict=True):
+            for kind, csr in zip(KINDS, (block.ratings, block.features, block.held_out, block.graph), strict=True):
                 if len(csr.values):
                     yield _flat(block, kind, places[slot.as_py()], csr)
 
@@ -110,18 +118,12 @@ def _flat(block: Block, kind: str, number: int, csr: Csr) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
 
 
-def _read_batches(batches: Iterable[pa.RecordBatch], plan: Broadcast[Plan]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        table = pa.Table.from_batches([batch])
-        for side, name in enumerate(SIDE_NAMES):
-            for kind, label in enumerate(KINDS):
-                wanted = pa.compute.and_(
-                    pa.compute.equal(table["side"], name), pa.compute.equal(table["kind"], label)
-                )  # fmt: skip
-                part = table.filter(wanted)
-                if len(part):
-                    for piece in pieces_of(plan.value, side, kind, _entries(part)):
-                        yield piece.batch()
+def _read_files(files: Iterable[tuple[str, str, int, bytes]], plan: Broadcast[Plan]) -> Iterator[tuple[int, bytes]]:
+    for side, kind, block, content in files:
+        slot = plan.value.slot(SIDE_NAMES.index(side), block)
+        # ParquetFile, not read_table: that one would look for partitions in a path, and there is none.
+        table = pq.ParquetFile(pa.py_buffer(content)).read(columns=["row", "col", "value", "weight"])
+        yield slot, Piece(slot, KINDS.index(kind), Grouped.of(_entries(table))).encode()
 
 
 def _entries(part: pa.Table) -> Entries:

@@ -14,7 +14,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -95,8 +95,8 @@ class BlockStore:
         return True
 
 
-def _digest(record: bytes | np.ndarray) -> str:
-    return hashlib.blake2b(memoryview(record), digest_size=16).hexdigest()
+def _digest(record: Any) -> str:
+    return hashlib.blake2b(record, digest_size=16).hexdigest()
 
 
 def materialise(records: Iterable[tuple[int, bytes]], fit: str) -> Iterator[Handle]:

@@ -106,11 +106,41 @@ class FeatureSettings(_Section):
         return self
 
 
+class GraphSpec(_Section):
+    """A graph between the rows of one side: by the cosine of their features, or a given table of similarities."""
+
+    groups: tuple[str, ...] | None = Field(None, description="feature groups that are compared; null: all")
+    table: str | None = Field(None, description="instead, a Parquet table (i, j, s) of ids and similarities")
+    top_k: int | None = Field(50, ge=1, description="neighbours of a row; null (tables only): all")
+    min_similarity: float = Field(0.0, ge=0, description="similarities below are dropped")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> GraphSpec:
+        if self.table and self.groups is not None:
+            raise ValueError("a graph is made from groups or from a table, not from both")
+        if not self.table and self.top_k is None:
+            raise ValueError("a graph of features needs a top_k")
+        return self
+
+
 class BlockSettings(_Section):
-    """The grid of rating blocks; it never changes the result."""
+    """The grid of rating blocks, which never changes the result, and graphs (train.user.graph, train.item.graph)."""
 
     users: int = Field(0, ge=0, description="number of user blocks; 0: from the ratings and the cores")
     items: int = Field(0, ge=0, description="number of item blocks; 0: from the ratings and the cores")
+    user_graph: GraphSpec | None = Field(None, description="graph between users: groups or table, top_k, ...")
+    item_graph: GraphSpec | None = Field(None, description="graph between items: groups or table, top_k, ...")
+
+
+class FitSettings(_Section):
+    """How a fit runs; nothing here changes the result."""
+
+    execution: Literal["auto", "stages", "task"] = Field(
+        "auto", description="stages, task (inside one Spark task: for small data) or auto"
+    )
+    checkpoint_every: int = Field(
+        10, ge=0, description="iterations between checkpoints, from which a fit that was cut short goes on; 0: none"
+    )
 
 
 class PysparkSettings(_Section):
@@ -150,6 +180,26 @@ class ScoreSettings(_Section):
     exclude_seen: bool = Field(True, description="leave out what the user has rated")
 
 
+class BenchmarkSettings(_Section):
+    """The benchmark of BlockALS beside pyspark.ml.ALS, and of the kernels."""
+
+    rank: int = Field(32, ge=1, le=512, description="width of both contenders' factors")
+    repeats: int = Field(3, ge=1, description="measurements of each contender, in turns; the median is the claim")
+    iterations: int = Field(5, ge=5, description="n of an iteration's time, (T(1 + n) − T(1)) / n")
+    cores: int = Field(0, ge=0, description="cores of each measured session; 0: all that this process may use")
+    driver_memory: str = Field("4g", min_length=1, description="JVM heap of each measured session")
+    blocks: tuple[int, ...] = Field(
+        (2, 4, 8, 10), min_length=1, description="blocks a side that pyspark.ml.ALS is tried with; the best one counts"
+    )
+    cache: tuple[bool, ...] = Field(
+        (False, True), min_length=1, description="whether its ratings are cached first; likewise"
+    )
+    conf: dict[str, str] = Field({}, description="further properties of the measured sessions, the same for both")
+    sample_seconds: float = Field(0.3, gt=0, description="seconds between two looks at the memory")
+    kernel_ranks: tuple[int, ...] = Field((10, 32, 64, 128), min_length=1, description="--kernels: ranks measured")
+    kernel_ratings: int = Field(3_000_000, ge=1, description="--kernels: generated ratings that are swept over")
+
+
 class TrackingSettings(_Section):
     """MLflow."""
 
@@ -173,8 +223,10 @@ class Settings(_Section):
     features: FeatureSettings = FeatureSettings()
     blocks: BlockSettings = BlockSettings()
     train: AlsSettings = AlsSettings()
+    fit: FitSettings = FitSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     score: ScoreSettings = ScoreSettings()
+    benchmark: BenchmarkSettings = BenchmarkSettings()
     tracking: TrackingSettings = TrackingSettings()
 
 

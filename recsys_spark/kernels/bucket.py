@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from recsys_spark.kernels.rows import F32, I32, I64
 
@@ -73,12 +74,15 @@ _SPARE_COLS = 1 << 16
 
 
 @njit(cache=True, nogil=True)
-def _ascending(indptr: I64, cols: I32) -> bool:
-    for i in range(len(indptr) - 1):
+def _disordered(indptr: I64, cols: I32) -> NDArray[np.bool_]:
+    """The rows whose columns do not ascend."""
+    out = np.zeros(len(indptr) - 1, np.bool_)
+    for i in range(len(out)):
         for e in range(indptr[i] + 1, indptr[i + 1]):
             if cols[e] < cols[e - 1]:
-                return False
-    return True
+                out[i] = True
+                break
+    return out
 
 
 @njit(cache=True, nogil=True)
@@ -93,16 +97,32 @@ def _by_row(order: I32, rows: I32, indptr: I64) -> I32:
     return out
 
 
-def col_order(indptr: I64, cols: I32) -> I32 | None:
-    """The stable order that sorts the entries of each row by column, int32 (m,); None where they are in it already.
+def col_order(indptr: I64, cols: I32) -> tuple[I64 | slice, I32 | I64] | None:
+    """How to sort the entries of each row by column, stably.
 
     Parameters
     ----------
     indptr : int64 (n + 1,)
     cols : int32 (m,), not negative, m < 2³¹
+
+    Returns
+    -------
+    (to, source), or None where every row is in order: ``cols[to] = cols[source]`` sorts. Where most rows are in order,
+    as those of data that were ordered mostly are, ``to`` leaves them out.
     """
-    if _ascending(indptr, cols):
+    disordered, lengths = _disordered(indptr, cols), np.diff(indptr)
+    share = int(lengths[disordered].sum())
+    if not share:
         return None
+    if 2 * share > len(cols):
+        return slice(None), _rows_sorted(indptr, cols)
+    starts, lengths = indptr[:-1][disordered], lengths[disordered]
+    ends = np.r_[0, np.cumsum(lengths)]
+    to = np.repeat(starts - ends[:-1], lengths) + np.arange(share)
+    return to, to[_rows_sorted(ends, cols[to])]
+
+
+def _rows_sorted(indptr: I64, cols: I32) -> I32:
     n_cols = int(cols.max()) + 1
     if n_cols <= 2 * len(cols) + _SPARE_COLS:
         by_col, _ = counting_order(cols, n_cols)

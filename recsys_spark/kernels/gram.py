@@ -49,7 +49,7 @@ def gram(
             prefetch_rows(other.factors, rows.cols, low + AHEAD, ahead, lanes)
         gather_rows(s.buf, other.factors, rows.cols, low, n, lanes)
         if rows.weights.size or unseen.weight > 0.0:
-            _coefficients_weighted(low, n, rows, other, offset, unseen, lane, lanes, s)
+            _coefficients_weighted(begin, low, n, rows, other, offset, unseen, lane, lanes, s)
             _accumulate(n, low == begin, s.scaled, out, lanes, s)
         else:
             _coefficients(np.uint64(low), n, rows, other, offset, lane, lanes, s)
@@ -82,8 +82,8 @@ def _coefficients(
 
 @njit(cache=True, nogil=True, inline="always")
 def _coefficients_weighted(
-    low: int, n: int, rows: Csr, other: Other, offset: float, unseen: Unseen, lane: int, lanes: tuple[int, ...],
-    s: Scratch,
+    begin: int, low: int, n: int, rows: Csr, other: Other, offset: float, unseen: Unseen, lane: int,
+    lanes: tuple[int, ...], s: Scratch,
 ) -> None:  # fmt: skip
     """Those of n entries with weights, or beside unobserved cells, whose sum over all cells takes in these too."""
     kk = len(lanes)
@@ -93,7 +93,7 @@ def _coefficients_weighted(
         w = np.float64(rows.weights[e]) if rows.weights.size else 1.0
         y = rows.values[e] - offset - bias
         g, h, v, energy = w, w, w * y, w * y * y
-        if unseen.weight > 0.0:
+        if unseen.weight > 0.0 and (unseen.each or e == begin or rows.cols[e] != rows.cols[e - 1]):
             g -= unseen.weight
             if unseen.whole:
                 far = unseen.target - offset - bias

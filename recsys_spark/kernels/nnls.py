@@ -201,7 +201,7 @@ def _solve_positive(system: F64, size: int, rhs: F64, s: NnlsScratch) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True)
 def _gradient(system: F64, size: int, rhs: F64, theta: F64, s: NnlsScratch) -> None:
     """Sθ - r from the upper triangle, and the size of its terms: |S_jl| ≤ √S_jj √S_ll."""
     terms = 0.0

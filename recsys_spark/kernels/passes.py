@@ -1,7 +1,8 @@
 """One pass over a block's rows, sixteen at a time: sums, right-hand sides, solution, and what is made of it.
 
-A half-sweep stores the solutions and adds up J; a pass for the projection adds up its normal equations. Both are one
-compiled function, since everything before that last step is the same and is what takes long to compile.
+A half-sweep stores the solutions and adds up J; passes for the projection add up its normal equations, or what
+conjugate gradients need of them. All are one compiled function, since everything before that last step is the same and
+is what takes long to compile. What few fits use is in functions of its own, which do not depend on the padded rank.
 """
 
 from __future__ import annotations
@@ -11,11 +12,19 @@ from numba import njit
 
 from recsys_spark.kernels.exact import on_grid
 from recsys_spark.kernels.gram import gram
+from recsys_spark.kernels.nonnegative import solve_nonnegative
 from recsys_spark.kernels.profile import invert, profiled
 from recsys_spark.kernels.rows import F32, I64
 from recsys_spark.kernels.solve import solve_rows
 from recsys_spark.kernels.systems import KEPT, pack, right_hand_side, unpack
 from recsys_spark.kernels.tile import LANES
+from recsys_spark.kernels.unseen import add_unseen
+
+# Kinds of passes.
+SWEEP = 0  # solve the rows
+NORMAL = 1  # both sides of the projection's normal equations
+GRADIENT = 2  # their right-hand side, and about the diagonal of the left
+PRODUCT = 3  # their left-hand side times a direction, whose predictions are given as prior means
 
 NO_F32_2D: F32 = np.zeros((0, 0), np.float32)
 NO_I64: I64 = np.zeros((0, 0), np.int64)
@@ -24,62 +33,72 @@ NO_SUMS: I64 = np.zeros(0, np.int64)
 
 @njit(cache=True, nogil=True)
 def row_pass(  # type: ignore[no-untyped-def]
-    projecting, rows, features, means, d, other, lam, lam_bias, mu, learned, kept, rank, unseen, systems,
-    scale, scale_right, lanes, s, factors, biases, sums, normal, right,
+    kind, rows, features, means, d, other, lam, lam_bias, mu, learned, kept, rank, unseen, nonnegative, systems,
+    scale, scale_right, lanes, s, bounded, factors, biases, sums, normal, right,
 ):  # fmt: skip
-    """(first row that failed or -1, largest bias). Outputs of the other kind of pass may be empty.
+    """(first row that failed or -1, largest bias). Outputs of the other kinds of passes may be empty.
 
-    Where ``systems`` has rows, a projecting pass leaves the sums of rows of many ratings there, and a half-sweep finds
-    them there. All else as in `sweep.half_sweep` and `projection.projection_sums`.
+    Where ``systems`` has rows, the first pass for a projection leaves the sums of rows of many ratings there, and later
+    passes find them there. ``lam`` and ``means`` are ℓ and take in u where there is a graph. All else as in
+    `sweep.half_sweep` and `projection.projection_sums`.
     """
     max_bias = 0.0
     place = 0
     n = len(rows.indptr) - 1
     size = rank + 1 if learned else rank
+    sweeping = kind == SWEEP
+    finding = sweeping or kind == PRODUCT
     left = np.zeros(size * (size + 1) // 2, np.float64)
     batch = np.zeros(LANES, np.int64)  # the rows in the lanes
     count = 0
     for i in range(n + 1):
         begin, end = (rows.indptr[i], rows.indptr[i + 1]) if i < n else (0, 0)
         keeping = len(systems) > 0 and end - begin >= KEPT
-        wanted = begin < end and (not projecting or features.indptr[i] < features.indptr[i + 1])
+        wanted = begin < end and (sweeping or features.indptr[i] < features.indptr[i + 1])
         if wanted or keeping:
             s.lam[count] = lam[i]
-            if keeping and not projecting:
+            if keeping and finding:
                 unpack(systems[place], count, lanes, s)
                 place += 1
             else:
-                fixed = np.float64(kept[i]) if kept.size else 0.0
-                gram(begin, end, rows, other, mu + fixed, unseen, count, lanes, s)
+                offset = mu + (np.float64(kept[i]) if kept.size else 0.0)
+                gram(begin, end, rows, other, offset, unseen, count, lanes, s)
+                if unseen.weight > 0.0:
+                    add_unseen(count, rank, len(lanes), offset, unseen, s)
                 if keeping:
                     pack(systems[place], count, lanes, s)
                     place += 1
             if wanted:
-                right_hand_side(count, i, means, lam_bias, rank, learned, len(lanes), s)
+                right_hand_side(kind != PRODUCT, count, i, means, lam_bias, rank, learned, len(lanes), s)
                 batch[count] = i
                 count += 1
-        elif i < n and not projecting:
+        elif i < n and sweeping:
             for j in range(rank):
-                factors[i, j] = means[i, j]
+                factors[i, j] = max(means[i, j], 0.0) if nonnegative else means[i, j]
             biases[i] = means[i, rank] if learned else (kept[i] if kept.size else np.float32(0.0))
             max_bias = max(max_bias, abs(np.float64(biases[i])))
         if count == LANES or (i == n and count > 0):
-            failed = solve_rows(count, lam_bias, rank, learned, lanes, s)
+            if nonnegative:
+                failed = solve_nonnegative(count, lam_bias, rank, learned, len(lanes), s, bounded)
+            else:
+                failed = solve_rows(count, lam_bias, rank, learned, lanes, s)
             if failed >= 0:
                 return batch[failed], max_bias
-            if projecting:
+            if kind == NORMAL:
                 invert(lanes, s)
             for lane in range(count):
                 row = batch[lane]
-                if projecting:
-                    profiled(lane, lam_bias, rank, learned, lanes, s, left)
-                    _spread(
-                        lane, row, features, means, d, lam_bias, rank, size, left, scale, scale_right, s, normal, right
-                    )
-                else:
+                if sweeping:
                     if not _finish(lane, row, means, lam_bias, rank, learned, kept, scale, s, factors, biases, sums):
                         return row, max_bias
                     max_bias = max(max_bias, abs(np.float64(biases[row])))
+                else:
+                    _pull(lane, row, features, means, lam_bias, rank, size, scale_right, s, right)
+                    if kind == NORMAL:
+                        profiled(lane, lam_bias, rank, learned, lanes, s, left)
+                        _spread(row, features, d, left, scale, normal)
+                    elif kind == GRADIENT:
+                        spread_diagonal(lane, row, features, lam_bias, rank, size, scale, s, normal)
             count = 0
     return -1, max_bias
 
@@ -111,17 +130,38 @@ def _finish(lane, i, means, lam_bias, rank, learned, kept, scale, s, factors, bi
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _spread(lane, i, features, means, d, lam_bias, rank, size, left, scale, scale_right, s, normal, right):  # type: ignore[no-untyped-def]
-    """Add a row's part to both sums of the projection, for each of its features and pair of them."""
+def _pull(lane, i, features, means, lam_bias, rank, size, scale, s, right):  # type: ignore[no-untyped-def]
+    """Add x_i ⊗ Λ_i (θ_i - m_i) for each of a row's features."""
+    for p in range(features.indptr[i], features.indptr[i + 1]):
+        f = features.cols[p]
+        x = np.float64(features.values[p])
+        for j in range(size):
+            precision = s.lam[lane] if j < rank else lam_bias
+            right[f, j] += on_grid(x * (precision * (s.theta[j, lane] - means[i, j])), scale)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _spread(i, features, d, left, scale, normal):  # type: ignore[no-untyped-def]
+    """Add x_i x_iᵀ ⊗ M_i for each pair of a row's features."""
     for p in range(features.indptr[i], features.indptr[i + 1]):
         fa = features.cols[p]
         xa = np.float64(features.values[p])
-        for j in range(size):
-            precision = s.lam[lane] if j < rank else lam_bias
-            right[fa, j] += on_grid(xa * (precision * (s.theta[j, lane] - means[i, j])), scale_right)
         for q in range(p, features.indptr[i + 1]):
             fb = features.cols[q]
             total = normal[fa * d - fa * (fa - 1) // 2 + fb - fa]
             factor = xa * features.values[q]
             for at in range(len(left)):
                 total[at] += np.int64(np.rint(factor * left[at] * scale))
+
+
+@njit(cache=True, nogil=True)
+def spread_diagonal(lane, i, features, lam_bias, rank, size, scale, s, diagonal):  # type: ignore[no-untyped-def]
+    """Add x_i² Λ A / (Λ + A) of the diagonals alone: about M's, and costs no inverse."""
+    for p in range(features.indptr[i], features.indptr[i + 1]):
+        f = features.cols[p]
+        x = np.float64(features.values[p])
+        for j in range(size):
+            precision = s.lam[lane] if j < rank else lam_bias
+            a = np.float64(s.grams[lane, j, j]) if j < rank else s.scalars[1, lane]
+            if precision > 0.0 and a > 0.0:
+                diagonal[f, j] += on_grid(x * x * (precision * a / (precision + a)), scale)

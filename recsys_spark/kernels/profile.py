@@ -42,7 +42,7 @@ def profiled(
     lam = s.lam[lane]
     at = 0
     if s.bad[0, lane] != 0.0:
-        solve_wide(lane, lam_bias, rank, learned, lanes, s)
+        solve_wide(lane, lam_bias, rank, learned, len(lanes), s)
         profiled_precision(s.system, size, lam, lam_bias, rank, s.inner, s.outer)
         for a in range(size):
             out[at : at + size - a] = s.outer[a, a:size]

@@ -19,9 +19,22 @@ from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
 from recsys_spark.kernels.exact import off_grid
-from recsys_spark.kernels.passes import NO_F32_2D, NO_SUMS, row_pass
-from recsys_spark.kernels.prior import prior_means
-from recsys_spark.kernels.rows import ALL_SEEN, F32, F64, I64, NO_F32, Csr, Other, Prior, Reg, padded_rank
+from recsys_spark.kernels.nnls import nnls_scratch
+from recsys_spark.kernels.passes import GRADIENT, NO_F32_2D, NO_I64, NO_SUMS, NORMAL, PRODUCT, row_pass
+from recsys_spark.kernels.prior import prior_means, pulled
+from recsys_spark.kernels.rows import (
+    F32,
+    F64,
+    I64,
+    NO_F32,
+    PLAIN,
+    Csr,
+    Extra,
+    Other,
+    Prior,
+    Reg,
+    padded_rank,
+)
 from recsys_spark.kernels.scratch import lanes_for, scratch_for
 from recsys_spark.kernels.systems import NO_SYSTEMS
 
@@ -29,7 +42,8 @@ from recsys_spark.kernels.systems import NO_SYSTEMS
 class ProjectionSums(NamedTuple):
     """Integer sums of one block, in units of 1/scale each."""
 
-    normal: I64  # (d (d + 1) / 2, size (size + 1) / 2): M's upper triangle for each pair of features a ≤ b, row by row
+    normal: I64  # (d (d + 1) / 2, size (size + 1) / 2): M's upper triangle for each pair of features a ≤ b, row by row;
+    #              of `projection_gradient` (d, size), about its diagonal
     right: I64  # (d, size)
     failed: int  # the first row whose system is singular, or -1
 
@@ -43,20 +57,57 @@ class Scales(NamedTuple):
 
 def projection_sums(
     rows: Csr, prior: Prior, other: Other, reg: Reg, mu: float, learned: bool, kept: np.ndarray,
-    rank: int, scales: Scales, systems: F32 | None = None,
+    rank: int, scales: Scales, systems: F32 | None = None, extra: Extra = PLAIN,
 ) -> ProjectionSums:  # fmt: skip
     """The block's part of the normal equations of W̃ (see the module). Arguments as in `sweep.half_sweep`."""
-    features, n_features = prior.features, len(prior.projection)
-    means = prior_means(features, prior.projection)
-    size = rank + 1 if learned else rank
-    pairs, packed = n_features * (n_features + 1) // 2, size * (size + 1) // 2
-    normal = np.zeros((pairs, packed), np.int64)
-    right = np.zeros((n_features, size), np.int64)
+    d, size = len(prior.projection), rank + 1 if learned else rank
+    normal = np.zeros((d * (d + 1) // 2, size * (size + 1) // 2), np.int64)
+    means, lam = pulled(prior_means(prior.features, prior.projection), reg.factor, extra.pull)
+    return _sums(
+        NORMAL, rows, prior, means, other, Reg(lam, reg.bias), mu, learned, kept, rank, scales, systems, extra, normal
+    )
+
+
+def projection_gradient(
+    rows: Csr, prior: Prior, other: Other, reg: Reg, mu: float, learned: bool, kept: np.ndarray,
+    rank: int, scales: Scales, systems: F32 | None = None, extra: Extra = PLAIN,
+) -> ProjectionSums:  # fmt: skip
+    """The right-hand side alone, and about the diagonal of the left; arguments as `projection_sums`."""
+    diagonal = np.zeros((len(prior.projection), rank + 1 if learned else rank), np.int64)
+    means, lam = pulled(prior_means(prior.features, prior.projection), reg.factor, extra.pull)
+    return _sums(
+        GRADIENT, rows, prior, means, other, Reg(lam, reg.bias), mu, learned, kept, rank, scales, systems, extra,
+        diagonal,
+    )  # fmt: skip
+
+
+def projection_product(
+    rows: Csr, features: Csr, direction: F64, other: Other, reg: Reg, mu: float, learned: bool, kept: np.ndarray,
+    rank: int, scales: Scales, systems: F32 | None = None, extra: Extra = PLAIN,
+) -> ProjectionSums:  # fmt: skip
+    """-Σ_i x_i ⊗ M_i Dᵀx_i as the right-hand side, D = ``direction`` (d, k + 1); no left-hand side.
+
+    M_i y = Λ_i (y - z) with z the row's solution at prior mean y and all targets zero.
+    """
+    means, loose = prior_means(features, direction), extra.pull.loose
+    lam = reg.factor + loose if loose.size else reg.factor
+    return _sums(
+        PRODUCT, rows, Prior(features, direction), means, other, Reg(lam, reg.bias), mu, learned, kept, rank, scales,
+        systems, extra, NO_I64,
+    )  # fmt: skip
+
+
+def _sums(
+    kind: int, rows: Csr, prior: Prior, means: F64, other: Other, reg: Reg, mu: float, learned: bool,
+    kept: np.ndarray, rank: int, scales: Scales, systems: F32 | None, extra: Extra, normal: I64,
+) -> ProjectionSums:  # fmt: skip
+    d = len(prior.projection)
+    right = np.zeros((d, rank + 1 if learned else rank), np.int64)
     width = padded_rank(rank)
     failed, _ = row_pass(
-        True, rows, features, means, n_features, other, reg.factor, reg.bias, mu, learned, kept, rank,
-        ALL_SEEN, NO_SYSTEMS if systems is None else systems, scales.normal, scales.right, lanes_for(width),
-        scratch_for(width), NO_F32_2D, NO_F32, NO_SUMS, normal, right,
+        kind, rows, prior.features, means, d, other, reg.factor, reg.bias, mu, learned, kept, rank, extra.unseen,
+        False, NO_SYSTEMS if systems is None else systems, scales.normal, scales.right, lanes_for(width),
+        scratch_for(width), nnls_scratch(1), NO_F32_2D, NO_F32, NO_SUMS, normal, right,
     )  # fmt: skip
     return ProjectionSums(normal, right, int(failed))
 
@@ -67,10 +118,7 @@ def solve_projection(normal: I64, right: I64, scales: Scales, penalty: F64, proj
     Driver, float64, direct; one BLAS thread, so that the bits do not depend on the cores of whoever solves it.
     """
     d, size = right.shape
-    pair, entry = np.zeros((d, d), np.int64), np.zeros((size, size), np.int64)
-    for places, width in ((pair, d), (entry, size)):
-        places[np.triu_indices(width)] = np.arange(width * (width + 1) // 2)
-        places += np.triu(places, 1).T
+    pair, entry = packed_places(d), packed_places(size)
     system = off_grid(normal, scales.normal)[pair[:, None, :, None], entry[None, :, None, :]]
     flat = system.reshape(d * size, d * size)
     flat[np.diag_indices_from(flat)] += penalty.ravel()
@@ -78,3 +126,10 @@ def solve_projection(normal: I64, right: I64, scales: Scales, penalty: F64, proj
         factor = cho_factor(flat, overwrite_a=True, check_finite=True)
         step = cho_solve(factor, (off_grid(right, scales.right) - penalty * projection).ravel())
     return projection + step.reshape(d, size)
+
+
+def packed_places(width: int) -> I64:
+    """Where (i, j) of a symmetric matrix is among the entries of its upper triangle."""
+    places = np.zeros((width, width), np.int64)
+    places[np.triu_indices(width)] = np.arange(width * (width + 1) // 2)
+    return places + np.triu(places, 1).T

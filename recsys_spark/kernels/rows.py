@@ -53,10 +53,19 @@ class Unseen(NamedTuple):
     weight: float  # a; 0 where they cost nothing
     whole: bool  # the target is a number, so that biases answer for these cells too
     target: float  # that number, on the rating scale
-    gram: F64  # (K + 2, K + 2) Σ [p, 1, b] [p, 1, b]ᵀ over the other side's rows that have ratings; (0, 0) without
+    each: bool  # a pair given twice is taken from the Gram twice, as pyspark.ml.ALS has it with implicitPrefs
+    gram: F64  # (k + 2, k + 2) Σ [p, 1, b] [p, 1, b]ᵀ over the other side's rows that have ratings; (0, 0) without
 
 
-ALL_SEEN = Unseen(0.0, False, 0.0, np.zeros((0, 0)))
+class Pull(NamedTuple):
+    """What a graph makes of the rows' precisions and prior means in one step (docs/model.md, Graph)."""
+
+    loose: F64  # (n,) ℓ_i - λ_i = 2 α d_i; (0,) without a graph
+    shift: F64  # (n, k) u_i
+
+
+ALL_SEEN = Unseen(0.0, False, 0.0, False, np.zeros((0, 0)))
+NO_PULL = Pull(np.zeros(0), np.zeros((0, 0)))
 
 
 class Reg(NamedTuple):
@@ -71,6 +80,17 @@ class Prior(NamedTuple):
 
     features: Csr  # (n, d); an empty CSR where d = 0
     projection: F64  # (d, k + 1), the last column predicts the bias
+
+
+class Extra(NamedTuple):
+    """Terms of the model that are off by default."""
+
+    unseen: Unseen = ALL_SEEN
+    pull: Pull = NO_PULL
+    nonnegative: bool = False  # factors, not biases
+
+
+PLAIN = Extra()
 
 
 def empty_csr(n_rows: int) -> Csr:

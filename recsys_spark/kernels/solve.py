@@ -41,7 +41,7 @@ def solve_rows(count: int, lam_bias: float, rank: int, learned: bool, lanes: tup
     for lane in range(count):
         if s.bad[0, lane] != 0.0:
             s.bad[0, lane] = 1.0
-            if not solve_wide(lane, lam_bias, rank, learned, lanes, s):
+            if not solve_wide(lane, lam_bias, rank, learned, len(lanes), s):
                 return lane
     return -1
 
@@ -161,18 +161,9 @@ def _refine(lam_bias: float, rank: int, learned: bool, again: bool, lanes: tuple
 
 
 @njit(cache=True, nogil=True)
-def solve_wide(lane: int, lam_bias: float, rank: int, learned: bool, lanes: tuple[int, ...], s: Scratch) -> bool:
+def solve_wide(lane: int, lam_bias: float, rank: int, learned: bool, width: int, s: Scratch) -> bool:
     """One lane's θ by a float64 Cholesky, left in ``system``; False where that is singular or not finite."""
-    kk = len(lanes)
-    size = rank + 1 if learned else rank
-    for a in range(rank):
-        for b in range(a, rank):
-            s.system[a, b] = s.grams[lane, a, b]
-        s.system[a, a] += s.lam[lane]
-        if learned:
-            s.system[a, rank] = s.grams[lane, kk, a]
-    if learned:
-        s.system[rank, rank] = s.scalars[1, lane] + lam_bias
+    size = wide_system(lane, lam_bias, rank, learned, width, s)
     if not factorise(s.system, size, s.diagonal):
         return False
     for j in range(size):
@@ -181,3 +172,18 @@ def solve_wide(lane: int, lam_bias: float, rank: int, learned: bool, lanes: tupl
     for j in range(size):
         s.theta[j, lane] = s.diagonal[j]
     return True
+
+
+@njit(cache=True, nogil=True)
+def wide_system(lane: int, lam_bias: float, rank: int, learned: bool, width: int, s: Scratch) -> int:
+    """Put a lane's A + Λ, its upper triangle, into ``system``; returns its size. ``width`` is the padded rank."""
+    for a in range(rank):
+        for b in range(a, rank):
+            s.system[a, b] = s.grams[lane, a, b]
+        s.system[a, a] += s.lam[lane]
+        if learned:
+            s.system[a, rank] = s.grams[lane, width, a]
+    if learned:
+        s.system[rank, rank] = s.scalars[1, lane] + lam_bias
+        return rank + 1
+    return rank

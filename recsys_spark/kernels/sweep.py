@@ -13,11 +13,14 @@ import numpy as np
 from numba import njit
 
 from recsys_spark.kernels.exact import on_grid
-from recsys_spark.kernels.passes import NO_I64, row_pass
-from recsys_spark.kernels.prior import prior_means
-from recsys_spark.kernels.rows import ALL_SEEN, F32, F64, I64, Csr, Other, Prior, Reg, padded_rank
+from recsys_spark.kernels.graph import prior_energy
+from recsys_spark.kernels.nnls import nnls_scratch
+from recsys_spark.kernels.passes import NO_I64, SWEEP, row_pass
+from recsys_spark.kernels.prior import prior_means, pulled
+from recsys_spark.kernels.rows import F32, F64, I64, PLAIN, Csr, Extra, Other, Prior, Reg, padded_rank
 from recsys_spark.kernels.scratch import lanes_for, scratch_for
 from recsys_spark.kernels.systems import NO_SYSTEMS
+from recsys_spark.kernels.unseen import rescore
 
 
 class Bias(NamedTuple):
@@ -36,11 +39,13 @@ class SweepSums(NamedTuple):
     reg_bias: int  # λ_b Σ (c_i - wᵀx_i)²
     max_bias: float  # max |c_i|
     failed: int  # the first row whose system is singular or not finite, or -1
+    unobserved: int = 0  # a Σ over cells without a rating
 
 
 def half_sweep(
-    rows: Csr, other: Other, prior: Prior, reg: Reg, bias: Bias, rank: int, scale: float, systems: F32 | None = None
-) -> tuple[F32, F32, SweepSums]:
+    rows: Csr, other: Other, prior: Prior, reg: Reg, bias: Bias, rank: int, scale: float, systems: F32 | None = None,
+    extra: Extra = PLAIN,
+) -> tuple[F32, F32, SweepSums]:  # fmt: skip
     """Solve every row. Executor (or anywhere: arrays in, arrays out).
 
     Parameters
@@ -59,6 +64,10 @@ def half_sweep(
         k.
     scale : float
         Grid of the sums.
+    systems : float32 ndarray, optional
+        Sums of rows of many ratings that a pass for the projection left (`kernels.systems`).
+    extra : Extra
+        Unobserved cells, graph, bounds.
 
     Returns
     -------
@@ -71,17 +80,23 @@ def half_sweep(
     A row without entries equals its prior and takes no part in the sums. A failed row stops nothing here: the caller
     raises with the row's id.
     """
-    means = prior_means(prior.features, prior.projection)
+    own = prior_means(prior.features, prior.projection)
+    means, lam = pulled(own, reg.factor, extra.pull)
     factors = np.empty((rows.n_rows, rank), np.float32)
     biases = np.empty(rows.n_rows, np.float32)
     sums = np.zeros(3, np.int64)
     width = padded_rank(rank)
     failed, max_bias = row_pass(
-        False, rows, prior.features, means, 0, other, reg.factor, reg.bias, bias.mean, bias.learned, bias.kept, rank,
-        ALL_SEEN, NO_SYSTEMS if systems is None else systems, scale, 1.0, lanes_for(width), scratch_for(width),
-        factors, biases, sums, NO_I64, NO_I64,
+        SWEEP, rows, prior.features, means, 0, other, lam, reg.bias, bias.mean, bias.learned, bias.kept, rank,
+        extra.unseen, extra.nonnegative, NO_SYSTEMS if systems is None else systems, scale, 1.0, lanes_for(width),
+        scratch_for(width), nnls_scratch(rank + 1), factors, biases, sums, NO_I64, NO_I64,
     )  # fmt: skip
-    return factors, biases, SweepSums(int(sums[0]), int(sums[1]), int(sums[2]), float(max_bias), int(failed))
+    sse, reg_factor, reg_bias, unobserved = *(int(s) for s in sums), 0
+    if failed < 0 and extra.unseen.weight > 0.0:
+        sse, unobserved = rescore(rows, other, factors, biases, bias.mean, extra.unseen, scale)
+    if failed < 0 and extra.pull.loose.size:
+        reg_factor = int(prior_energy(rows.indptr, extra.pull.loose, reg.factor, own, factors, scale))
+    return factors, biases, SweepSums(sse, reg_factor, reg_bias, float(max_bias), int(failed), unobserved)
 
 
 def row_precisions(counts: F64, reg: float, mode: str) -> F64:

@@ -47,10 +47,10 @@ def unpack(kept: F32, lane: int, lanes: tuple[int, ...], s: Scratch) -> None:
 
 @njit(cache=True, nogil=True, inline="always")
 def right_hand_side(
-    lane: int, i: int, means: F64, lam_bias: float, rank: int, learned: bool, width: int, s: Scratch
+    rated: bool, lane: int, i: int, means: F64, lam_bias: float, rank: int, learned: bool, width: int, s: Scratch
 ) -> None:
-    """Rhs = b + Λ m of row i."""
+    """Rhs = b + Λ m of row i, or Λ m alone where not ``rated``."""
     for j in range(rank):
-        s.rhs[j, lane] = s.grams[lane, width + 1, j] + s.lam[lane] * means[i, j]
+        s.rhs[j, lane] = s.lam[lane] * means[i, j] + (s.grams[lane, width + 1, j] if rated else 0.0)
     if learned:
-        s.rhs[rank, lane] = s.scalars[2, lane] + lam_bias * means[i, rank]
+        s.rhs[rank, lane] = lam_bias * means[i, rank] + (s.scalars[2, lane] if rated else 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -9,27 +10,35 @@ from pyspark import keyword_only
 from pyspark.ml import Estimator
 from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
+from recsys_spark.als.checkpoint import LakeCheckpoints
+from recsys_spark.als.intask import fit_in_task, worth_a_task
 from recsys_spark.als.model import FittedModel
 from recsys_spark.als.settings import AlsSettings
 from recsys_spark.als.stages import Stages
 from recsys_spark.als.train import Columns, train
 from recsys_spark.blocks.build import block_records, plan_blocks
-from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.blocks.encoded import EncodedRatings
+from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
 from recsys_spark.blocks.published import PublishedBlocks
 from recsys_spark.errors import DataError
 from recsys_spark.features.columns import FeatureColumn
+from recsys_spark.features.graph import table_graph
 from recsys_spark.ml.model import BlockALSModel
 from recsys_spark.ml.params import BlockAlsParams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyspark import RDD, SparkContext
+    from pyspark import RDD
     from pyspark.core.broadcast import Broadcast
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
     from recsys_spark.blocks.plan import Plan
+
+
+log = logging.getLogger(__name__)
 
 
 class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, DefaultParamsWritable):
@@ -67,8 +76,11 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
         self._setDefault(
             rank=12, maxIter=20, seed=0, userCol="user", itemCol="item", ratingCol="rating",
             predictionCol="prediction", coldStartStrategy="nan", numUserBlocks=0, numItemBlocks=0,
+            execution="auto", checkpointInterval=10,
         )  # fmt: skip
         self._features: dict[int, tuple[DataFrame, tuple[FeatureColumn, ...]]] = {}
+        self._graphs: dict[int, DataFrame] = {}
+        self._initial: BlockALSModel | None = None
         self.setParams(**self._input_kwargs)
 
     @keyword_only
@@ -93,10 +105,29 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
         self._features[ITEMS] = (rows, tuple(columns))
         return self
 
+    def setUserGraph(self, edges: DataFrame) -> BlockALS:
+        """Similarities (i, j, s) of users, s ≥ 0: as `features.graph.similarity_graph` makes them, or any such table.
+
+        A pair given twice, in either direction, counts once, with its largest s. ``userGraphWeight`` says how much.
+        """
+        self._graphs[USERS] = edges
+        return self
+
+    def setItemGraph(self, edges: DataFrame) -> BlockALS:
+        """Similarities of items; see `setUserGraph`."""
+        self._graphs[ITEMS] = edges
+        return self
+
+    def setInitialModel(self, model: BlockALSModel | None) -> BlockALS:
+        """Begin fits from a model: ids that it does not know join, ids that are gone leave. None: from the seed."""
+        self._initial = model
+        return self
+
     def copy(self, extra: Any = None) -> BlockALS:
         """A copy with its own Params; feature DataFrames are shared by reference."""
         copied = super().copy(extra)
-        copied._features = dict(self._features)
+        copied._features, copied._initial = dict(self._features), self._initial
+        copied._graphs = dict(self._graphs)
         return copied
 
     def fitBlocks(self, blocks: PublishedBlocks) -> BlockALSModel:
@@ -104,32 +135,61 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
         spark = blocks.spark
         plan = spark.sparkContext.broadcast(blocks.plan)
         try:
-            return self._model(self._train(spark.sparkContext, plan, blocks.records(plan), blocks.columns))
+            return self._model(self._train(spark, plan, blocks.records(plan), blocks.columns, blocks.ratings))
         finally:
             plan.destroy()
 
     def _fit(self, dataset: DataFrame) -> BlockALSModel:
         ratings = self._ratings(dataset)
         features = {side: _keyed(rows) for side, (rows, _) in self._features.items()}
+        graphs = {side: table_graph(edges, _id_type(ratings, side)) for side, edges in self._graphs.items()}
         columns = (self._columns(USERS), self._columns(ITEMS))
         sc = dataset.sparkSession.sparkContext
         grid = (self.getNumUserBlocks(), self.getNumItemBlocks())
-        made = plan_blocks(ratings, features, (len(columns[0]), len(columns[1])), grid)
-        plan = sc.broadcast(made)
-        try:
-            return self._model(self._train(sc, plan, block_records(ratings, features, plan), columns))
-        finally:
-            plan.destroy()
+        with EncodedRatings(ratings) as encoded:
+            plan = sc.broadcast(plan_blocks(encoded, features, (len(columns[0]), len(columns[1])), grid, graphs))
+            try:
+                records = block_records(encoded, features, plan, graphs)
+                return self._model(self._train(dataset.sparkSession, plan, records, columns, encoded.ratings))
+            finally:
+                plan.destroy()
 
     def _train(
-        self, sc: SparkContext, plan: Broadcast[Plan], records: RDD[tuple[int, bytes]], columns: Columns
+        self,
+        spark: SparkSession,
+        plan: Broadcast[Plan],
+        records: RDD[tuple[int, bytes]],
+        columns: Columns,
+        ratings: int,
     ) -> FittedModel:
-        settings = self.settings()
+        settings, sc = self.settings(), spark.sparkContext
+        initial = self._initial.fitted if self._initial is not None else None
+        rows = len(plan.value.user.ids) + len(plan.value.item.ids)
+        if self.getExecution() == "task" or (
+            self.getExecution() == "auto" and worth_a_task(ratings, rows, settings.rank, sc.defaultParallelism)
+        ):
+            return fit_in_task(records, plan, settings, columns, initial)
         executor = Stages(sc, plan.value, records, fit=uuid.uuid4().hex)
         try:
-            return train(executor, settings, columns)
+            return train(executor, settings, columns, initial=initial, checkpoints=self._checkpoints(spark))
         finally:
             executor.close()
+
+    def _checkpoints(self, spark: SparkSession) -> LakeCheckpoints | None:
+        """Where the Params say; without ``checkpointDir``, the context's directory, which a new context forgets."""
+        every = self.getOrDefault(self.checkpointInterval)
+        if every < 1:
+            return None
+        root = self.getOrDefault(self.checkpointDir) if self.isSet(self.checkpointDir) else _checkpoint_dir(spark)
+        if root:
+            return LakeCheckpoints(spark, root, every)
+        if self.isSet(self.checkpointInterval):
+            log.warning(
+                "checkpointInterval is %d, but there is no place for checkpoints: set checkpointDir (or "
+                "SparkContext.setCheckpointDir); a fit that is cut short will begin anew",
+                every,
+            )
+        return None
 
     def _columns(self, side: int) -> tuple[FeatureColumn, ...]:
         return self._features[side][1] if side in self._features else ()
@@ -155,6 +215,16 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
         if "held_out" in columns:
             columns["held_out"] = F.coalesce(columns["held_out"].cast("boolean"), F.lit(False))
         return dataset.select(*(column.alias(name) for name, column in columns.items()))
+
+
+def _checkpoint_dir(spark: SparkSession) -> str | None:
+    found = spark.sparkContext._jsc.sc().getCheckpointDir()
+    return found.get() if found.isDefined() else None
+
+
+def _id_type(ratings: DataFrame, side: int) -> T.DataType:
+    kind = ratings.schema[SIDE_NAMES[side]].dataType
+    return kind if isinstance(kind, T.StringType) else T.LongType()
 
 
 def _keyed(rows: DataFrame) -> DataFrame:

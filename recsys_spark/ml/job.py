@@ -41,7 +41,13 @@ def train_published(
         trained: list[BlockALSModel] = []
 
         def train() -> BlockALSModel:
-            estimator = BlockALS.fromSettings(settings.train, coldStartStrategy="fallback")
+            estimator = BlockALS.fromSettings(
+                settings.train,
+                coldStartStrategy="fallback",
+                execution=settings.fit.execution,
+                checkpointDir=step_root(settings, "checkpoints"),
+                checkpointInterval=settings.fit.checkpoint_every or -1,
+            )
             trained.append(estimator.fitBlocks(PublishedBlocks(spark, blocks)))
             trained[0].write().save(f"{draft.path}/{MODEL}")
             return trained[0]

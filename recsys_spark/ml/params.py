@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import (
+    HasCheckpointInterval,
     HasMaxIter,
     HasPredictionCol,
     HasRegParam,
@@ -36,6 +37,10 @@ def _group_map(value: Any) -> dict[str, float]:
     if not isinstance(value, dict):
         raise TypeError(f"a dict of feature group to number is wanted, found {value!r}")
     return {TypeConverters.toString(k): TypeConverters.toFloat(v) for k, v in value.items()}
+
+
+def _target(value: Any) -> str | float:
+    return "baseline" if value == "baseline" else TypeConverters.toFloat(value)
 
 
 def _param(name: str, doc: str, converter: Callable[[Any], Any]) -> Any:
@@ -67,8 +72,14 @@ class BlockAlsModelParams(HasPredictionCol):
 
 
 class BlockAlsParams(
-    BlockAlsModelParams, HasMaxIter, HasRegParam, HasSeed, HasWeightCol, HasValidationIndicatorCol
-):  # fmt: skip
+    BlockAlsModelParams,
+    HasCheckpointInterval,
+    HasMaxIter,
+    HasRegParam,
+    HasSeed,
+    HasWeightCol,
+    HasValidationIndicatorCol,
+):
     """Params of the estimator. λs are in the units of J: sums over ratings."""
 
     ratingCol: Param[str] = _param("ratingCol", "column of ratings", TypeConverters.toString)
@@ -85,8 +96,12 @@ class BlockAlsParams(
     regModeItem: Param[str] = _param(
         "regModeItem", "λ(n) of items: constant, weighted, inverse_sqrt", TypeConverters.toString
     )
-    userBias: Param[str] = _param("userBias", "user biases: learned, static, none", TypeConverters.toString)
-    itemBias: Param[str] = _param("itemBias", "item biases: learned, static, none", TypeConverters.toString)
+    userBias: Param[str] = _param(
+        "userBias", "user biases: learned (none with implicitPrefs), static, none", TypeConverters.toString
+    )
+    itemBias: Param[str] = _param(
+        "itemBias", "item biases: learned (none with implicitPrefs), static, none", TypeConverters.toString
+    )
     regUserFeatures: Param[float] = _param(
         "regUserFeatures", "λ of the projection of user features into factors", TypeConverters.toFloat
     )
@@ -101,18 +116,55 @@ class BlockAlsParams(
     )
     regUserGroups: Param[dict] = _param("regUserGroups", "multiplier of both λs for a user feature group", _group_map)
     regItemGroups: Param[dict] = _param("regItemGroups", "multiplier of both λs for an item feature group", _group_map)
-    globalMean: Param[str] = _param("globalMean", "μ: fitted or none", TypeConverters.toString)
+    userGraphWeight: Param[float] = _param(
+        "userGraphWeight", "α of the users' graph (setUserGraph); 0: not used", TypeConverters.toFloat
+    )
+    itemGraphWeight: Param[float] = _param(
+        "itemGraphWeight", "α of the items' graph (setItemGraph); 0: not used", TypeConverters.toFloat
+    )
+    globalMean: Param[str] = _param(
+        "globalMean", "μ: fitted or none (unset: none with implicitPrefs)", TypeConverters.toString
+    )
+    nonnegative: Param[bool] = _param(
+        "nonnegative", "factors are not negative; biases may be", TypeConverters.toBoolean
+    )
+    implicitPrefs: Param[bool] = _param(
+        "implicitPrefs", "ratings are confidences of a preference, 1 if r > 0 else 0", TypeConverters.toBoolean
+    )
+    alpha: Param[float] = _param(
+        "alpha", "α of implicitPrefs: the confidence of a rating is 1 + α|r|", TypeConverters.toFloat
+    )
+    unobservedWeight: Param[float] = _param(
+        "unobservedWeight", "weight of each cell without a rating; 0: they cost nothing", TypeConverters.toFloat
+    )
+    unobservedTarget: Param[Any] = _param(
+        "unobservedTarget", "what such cells are expected to be: baseline (p·q near 0), or a number", _target
+    )
     updateFeaturesEvery: Param[int] = _param(
         "updateFeaturesEvery", "iterations between solves of the projections", TypeConverters.toInt
     )
     tol: Param[float] = _param("tol", "relative fall of the validation RMSE that counts", TypeConverters.toFloat)
     patience: Param[int] = _param("patience", "iterations without such a fall before stopping", TypeConverters.toInt)
     minIter: Param[int] = _param("minIter", "iterations before stopping is considered", TypeConverters.toInt)
+    execution: Param[str] = _param(
+        "execution",
+        "where a fit runs: stages, task (one task: for small data), auto; it never changes the result",
+        _one_of("auto", "stages", "task"),
+    )
+    checkpointDir: Param[str] = _param(
+        "checkpointDir",
+        "path or URI for checkpoints, from which a fit that was cut short goes on",
+        TypeConverters.toString,
+    )
     clip: Param[list] = _param(
         "clip",
         "[low, high] that predictions are clipped to; unset: the training ratings' range",
         TypeConverters.toListFloat,
     )
+
+    def getExecution(self) -> str:
+        """Where a fit runs: auto, stages or task."""
+        return self.getOrDefault(self.execution)
 
     def getRank(self) -> int:
         """Width of the factors."""
@@ -183,6 +235,13 @@ SETTINGS_OF = {
     "regItemFeatures": "item.reg_features",
     "regUserFeatureBias": "user.reg_feature_bias",
     "regItemFeatureBias": "item.reg_feature_bias",
+    "userGraphWeight": "user.graph",
+    "itemGraphWeight": "item.graph",
+    "nonnegative": "nonnegative",
+    "implicitPrefs": "implicit.prefs",
+    "alpha": "implicit.alpha",
+    "unobservedWeight": "unobserved.weight",
+    "unobservedTarget": "unobserved.target",
     "regUserGroups": "user.reg_groups",
     "regItemGroups": "item.reg_groups",
 }

@@ -13,10 +13,12 @@ sys.path.insert(0, sys.argv[1])
 import hashlib, signal, subprocess
 import numpy as np
 from problems import problem
+from recsys_spark.als.model import MEASURED
 from recsys_spark.als.settings import AlsSettings, SideSettings
 from recsys_spark.als.stages import Stages
 from recsys_spark.als.train import HalfStep, train
 from recsys_spark.blocks.build import block_records, plan_blocks
+from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, USERS
 
 side = SideSettings(reg=2.0, reg_bias=1.0, reg_features=1.5, reg_feature_bias=1.5)
@@ -25,7 +27,7 @@ p, sc = problem(), spark.sparkContext
 
 def bits(model):
     arrays = [a for s in (model.user, model.item) for a in (s.factors, s.biases, s.projection)]
-    arrays += [np.asarray(c) for c in model.history.drop_columns(["seconds"]).columns]
+    arrays += [np.asarray(c) for c in model.history.drop_columns(list(MEASURED)).columns]
     return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
 
 def pids(*query):
@@ -47,7 +49,7 @@ def kill(event):
         killed.append("executor")
 
 def fit(watch):
-    ratings = spark.createDataFrame(p.ratings).repartition(4)
+    ratings = EncodedRatings(spark.createDataFrame(p.ratings).repartition(4))
     tables = {s: spark.createDataFrame(t) for s, t in ((USERS, p.user_features), (ITEMS, p.item_features))}
     plan = sc.broadcast(plan_blocks(ratings, tables, (len(p.columns[0]), len(p.columns[1])), (3, 3)))
     executor = Stages(sc, plan.value, block_records(ratings, tables, plan), "cluster")
@@ -55,6 +57,7 @@ def fit(watch):
         return bits(train(executor, settings, p.columns, watch=watch))
     finally:
         executor.close()
+        ratings.close()
 
 found = {"one process": bits(train(p.executor(), settings, p.columns)), "undisturbed": fit(None), "killed": fit(kill)}
 print(json.dumps({"bits": found, "killed": sorted(set(killed)), "left": len(sc._jsc.getPersistentRDDs())}))

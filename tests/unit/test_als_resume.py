@@ -8,11 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fit_bits import Disk, bits
 from problems import problem
-from recsys_spark.als.checkpoint import Checkpoint, Progress
 from recsys_spark.als.history import Iteration
-from recsys_spark.als.model import MEASURED, FittedModel
-from recsys_spark.als.model_io import load_model, save_model
 from recsys_spark.als.settings import AlsSettings, SideSettings, StopSettings
 from recsys_spark.als.train import HalfStep, train
 from recsys_spark.errors import ConfigError
@@ -24,40 +22,6 @@ SETTINGS = AlsSettings(
     item=SideSettings(reg=1.0, reg_bias=1.0, reg_mode="inverse_sqrt"),
     stop=StopSettings(tol=0.05, patience=4),
 )
-
-
-class Disk:
-    """Checkpoints through saved models; the training dies after writing number ``die_after``."""
-
-    def __init__(self, root: Path, every: int, die_after: int | None = None) -> None:
-        self.root, self.every, self.die_after = root, every, die_after
-        self.progress: dict[str, Progress] = {}
-        self.cleared: list[str] = []
-
-    def save(self, fingerprint: str, checkpoint: Checkpoint) -> None:
-        number = checkpoint.progress.iteration
-        save_model(checkpoint.model, self.root / fingerprint / f"{number}")
-        save_model(checkpoint.best, self.root / fingerprint / f"{number}-best")
-        self.progress[fingerprint] = checkpoint.progress
-        if number == self.die_after:
-            raise KeyboardInterrupt
-
-    def load(self, fingerprint: str) -> Checkpoint | None:
-        if fingerprint not in self.progress:
-            return None
-        progress = self.progress[fingerprint]
-        folder = self.root / fingerprint
-        number = progress.iteration
-        return Checkpoint(progress, load_model(folder / f"{number}"), load_model(folder / f"{number}-best"))
-
-    def clear(self, fingerprint: str) -> None:
-        self.cleared.append(fingerprint)
-
-
-def bits(model: FittedModel) -> list[bytes]:
-    arrays = [a for s in (model.user, model.item) for a in (s.factors, s.biases, s.projection, s.projection_bias)]
-    arrays += [np.asarray(c) for c in model.history.drop_columns(list(MEASURED)).columns]
-    return [a.tobytes() for a in arrays] + [repr((model.mu, model.best_iteration, model.stop_reason)).encode()]
 
 
 @pytest.mark.parametrize("bias", ["learned", "static", "none"])

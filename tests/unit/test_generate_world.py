@@ -12,6 +12,7 @@ from generated import TINY, world
 from recsys_spark.errors import ConfigError
 from recsys_spark.generate import facts
 from recsys_spark.generate.preset import PRESETS, find_preset
+from recsys_spark.generate.ratings import draw_ratings
 from recsys_spark.generate.taste import SPREAD, item_features
 from recsys_spark.generate.world import draw_world
 
@@ -49,6 +50,14 @@ def test_32m_is_the_real_thing_s_size() -> None:
     assert (preset.users, preset.films, preset.rated_films) == (200_948, 87_585, 84_432)
     assert preset.ratings == 32_000_204
     assert np.median(world("32m").people.activity) == pytest.approx(70, abs=15)
+
+
+def test_the_most_popular_film_of_32m_has_about_100_000_ratings() -> None:
+    # By a sample of four of its 128 ranges of users; the release has 97,260.
+    w = world("32m")
+    drawn = [draw_ratings(w, *w.chunks[chunk : chunk + 2].tolist()).item for chunk in (3, 40, 77, 110)]
+    counts = np.bincount(np.concatenate(drawn))
+    assert counts.max() / counts.sum() * w.preset.ratings == pytest.approx(97_260, rel=0.07)
 
 
 @pytest.mark.parametrize("name", ["demo", "1m"])

@@ -35,7 +35,7 @@ ORDER = [
     {"tracking"},
     {"summary"},
     {"experiment"},
-    {"tuning", "ablation"},
+    {"tuning", "ablation", "benchmark"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

@@ -1,0 +1,61 @@
+"""What an order's further terms mean for one block: implicit feedback, unobserved cells, graph, bounds. Executor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recsys_spark.blocks.layout import Block
+from recsys_spark.kernels.graph import pull_of
+from recsys_spark.kernels.rows import F32, F64, NO_PULL, Csr, Extra, Reg
+from recsys_spark.kernels.sweep import row_precisions
+
+if TYPE_CHECKING:
+    from recsys_spark.als.work import Order, View
+
+
+def training(block: Block, feedback: float | None) -> Csr:
+    """The block's ratings as they are fitted: with ``feedback`` α, preferences of confidence w (1 + α|r|)."""
+    rows = block.ratings
+    if feedback is None:
+        return rows
+    confidence = (1.0 + feedback * np.abs(rows.values)).astype(np.float32)
+    weights = confidence * rows.weights if rows.weights.size else confidence
+    return Csr(rows.indptr, rows.cols, preferences(rows.values), weights)
+
+
+def preferences(values: F32) -> F32:
+    """1 where r > 0, else 0."""
+    return (values > 0).astype(np.float32)
+
+
+def effective_counts(block: Block, feedback: float | None) -> F64:
+    """N of λ(n) for each row, float64 (n,): Σw, or with ``feedback`` the number of r > 0, as pyspark.ml.ALS has it."""
+    rows = block.ratings
+    if feedback is None:
+        return rows.row_weights()
+    owner = np.repeat(np.arange(rows.n_rows), np.diff(rows.indptr))
+    return np.bincount(owner[rows.values > 0], minlength=rows.n_rows).astype(np.float64)
+
+
+def most_repeats(rows: Csr) -> int:
+    """How often one (row, column) pair is given at most; 1 where no pair is given twice."""
+    again = rows.cols[1:] == rows.cols[:-1]
+    firsts = rows.indptr[1:-1]
+    again[firsts[(firsts > 0) & (firsts < len(rows.cols))] - 1] = False
+    edges = np.flatnonzero(np.diff(np.r_[False, again, False]))
+    return 1 + int((edges[1::2] - edges[::2]).max(initial=0))
+
+
+def regularisation(block: Block, order: Order) -> Reg:
+    """λ of each row, and λ_b."""
+    return Reg(row_precisions(effective_counts(block, order.feedback), order.reg, order.reg_mode), order.reg_bias)
+
+
+def extra_of(block: Block, view: View, order: Order, reg: Reg) -> Extra:
+    """The kernels' further terms."""
+    pull = NO_PULL
+    if order.graph_weight > 0:
+        pull = pull_of(block.graph, view.own, block.start, reg.factor, order.graph_weight)
+    return Extra(order.unseen, pull, order.nonnegative)

@@ -1,0 +1,96 @@
+"""The half-sweep beside measured sgemm, one thread each, in this process: which share of the peak is useful work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from recsys_spark.kernels.rows import NO_F32, Csr, Other, Prior, Reg, empty_csr, pad
+from recsys_spark.kernels.sweep import Bias, half_sweep
+
+_MEAN_ROW = 150  # ratings of a row on average, as MovieLens' users have
+_OTHERS = 80_000  # rows of the other side: at rank 32 their factors fill 10 MB, past the inner caches
+_SGEMM = 2048
+_TIMES = 3
+
+
+@dataclass(frozen=True)
+class KernelSpeed:
+    """Useful speed of a half-sweep at one rank.
+
+    Attributes
+    ----------
+    ratings : entries swept over
+    seconds : the best of three sweeps, gather and solve included, compiling not
+    gflops : m·k(k + 1) / seconds / 1e9: the multiplications and additions of the normal equations alone
+    sgemm : GF/s of NumPy's float32 matrix product on one thread, the best of three, measured beside it
+    """
+
+    rank: int
+    ratings: int
+    seconds: float
+    gflops: float
+    sgemm: float
+
+    @property
+    def share(self) -> float:
+        """Useful speed over that of sgemm."""
+        return self.gflops / self.sgemm
+
+
+def kernel_speeds(ranks: Sequence[int], ratings: int) -> list[KernelSpeed]:
+    """Measure each rank on the same generated rows. Driver; seconds a rank, and the first time of each compiles."""
+    rows = generated_rows(ratings)
+    found = []
+    for rank in ranks:
+        sweep = a_sweep(rows, rank)
+        sweep()  # compiles, or loads what was compiled
+        seconds = _best(sweep)
+        gflops = len(rows.cols) * rank * (rank + 1) / seconds / 1e9
+        found.append(KernelSpeed(rank, len(rows.cols), seconds, gflops, sgemm_gflops()))
+    return found
+
+
+def a_sweep(rows: Csr, rank: int) -> Callable[[], object]:
+    """A call that solves all rows once, factors and biases, against a random other side."""
+    rng = np.random.default_rng(1)
+    factors = rng.normal(0, 0.3, (_OTHERS, rank)).astype(np.float32)
+    other = Other(pad(factors), rng.normal(0, 0.3, _OTHERS).astype(np.float32))
+    prior = Prior(empty_csr(rows.n_rows), np.zeros((0, rank + 1)))
+    reg = Reg(np.full(rows.n_rows, 10.0), 3.0)
+    return lambda: half_sweep(rows, other, prior, reg, Bias(3.5, True, NO_F32), rank, 2.0**20)
+
+
+def generated_rows(ratings: int) -> Csr:
+    """About that many ratings: rows of log-normal length, columns of the other side as popular as in a power law."""
+    rng = np.random.default_rng(0)
+    n = max(1, ratings // _MEAN_ROW)
+    lengths = rng.lognormal(0.0, 1.4, n)
+    lengths = np.maximum(1, np.rint(lengths * (ratings / lengths.sum()))).astype(np.int64)
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    cols = (rng.random(indptr[-1]) ** 3 * _OTHERS).astype(np.int32)
+    cols = cols[np.lexsort((cols, np.repeat(np.arange(n), lengths)))]
+    return Csr(indptr, cols, (rng.integers(1, 11, indptr[-1]) / 2).astype(np.float32), NO_F32)
+
+
+def sgemm_gflops(size: int = _SGEMM) -> float:
+    """GF/s of a float32 product of two square matrices on one thread."""
+    rng = np.random.default_rng(2)
+    a, b = (rng.random((size, size), np.float32) for _ in range(2))
+    out = np.empty((size, size), np.float32)
+    with threadpool_limits(limits=1):
+        np.matmul(a, b, out=out)
+        return 2.0 * size**3 / _best(lambda: np.matmul(a, b, out=out)) / 1e9
+
+
+def _best(call: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(_TIMES):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)

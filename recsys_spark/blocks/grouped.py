@@ -1,0 +1,106 @@
+"""Entries with those of a row together: how they travel, in few bytes, and how they become a sorted CSR."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from recsys_spark.blocks.layout import Entries
+from recsys_spark.blocks.wire import code_values, decode_values
+from recsys_spark.kernels.bucket import col_order, place_runs
+from recsys_spark.kernels.rows import F32, NO_F32, Csr
+
+
+class Grouped(NamedTuple):
+    """Entries of one side, those of a row together.
+
+    >>> grouped = Grouped.of(Entries.of(rows=[7, 5, 7], cols=[1, 2, 0], values=[3, 4, 3]))
+    >>> grouped.rows.tolist(), grouped.lengths.tolist(), grouped.cols.tolist()
+    ([5, 7], [1, 2], [2, 1, 0])
+    >>> [part.rows.tolist() for part in grouped.cut(np.array([0, 6, 6, 8]))]
+    [[5], [], [7]]
+    """
+
+    rows: np.ndarray  # (p,) int32, ascending, each once
+    lengths: np.ndarray  # (p,) integer, entries of each row
+    cols: np.ndarray  # (m,) integer
+    levels: F32  # (l,) see `wire.code_values`
+    values: np.ndarray  # (m,) uint8 codes, or float32 where there are no levels
+    weights: F32  # (m,), or (0,) where every weight is 1
+
+    @classmethod
+    def of(cls, entries: Entries) -> Grouped:
+        """Loose entries, grouped."""
+        if np.any(entries.rows[1:] < entries.rows[:-1]):
+            entries = entries.take(np.argsort(entries.rows, kind="stable"))
+        rows = entries.rows
+        first = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]]) if len(rows) else np.empty(0, np.int64)
+        lengths = np.diff(np.r_[first, len(rows)])
+        return cls(rows[first], lengths, entries.cols, *code_values(entries.values), entries.weights)
+
+    def cut(self, bounds: np.ndarray) -> list[Grouped]:
+        """The entries of rows ``bounds[b]:bounds[b + 1]``, for each b."""
+        rows = np.searchsorted(self.rows, bounds)
+        ends = np.r_[0, np.cumsum(self.lengths, dtype=np.int64)][rows]
+        return [self._part(slice(*rows[b : b + 2]), slice(*ends[b : b + 2])) for b in range(len(bounds) - 1)]
+
+    def _part(self, rows: slice, entries: slice) -> Grouped:
+        weights = self.weights[entries] if self.weights.size else self.weights
+        return Grouped(
+            self.rows[rows], self.lengths[rows], self.cols[entries], self.levels, self.values[entries], weights
+        )
+
+
+def to_csr(parts: Sequence[Grouped], start: int, stop: int) -> Csr:
+    """Rows start:stop as a CSR sorted by (row, col, value, weight): the same bits whatever the parts and their order.
+
+    Parts without weights count as weight 1 beside parts with. The rows of all parts lie within start:stop.
+    """
+    indptr = np.zeros(stop - start + 1, np.int64)
+    for part in parts:
+        indptr[part.rows - start + 1] += part.lengths  # no row twice in a part
+    np.cumsum(indptr, out=indptr)
+    m = int(indptr[-1])
+    weighted = any(part.weights.size for part in parts)
+    cols, values = np.empty(m, np.int32), np.empty(m, np.float32)
+    weights = np.empty(m, np.float32) if weighted else NO_F32
+    place = indptr[:-1].copy()
+    # In this order the columns of a row mostly ascend from part to part; sorting has less to do.
+    for part in sorted((p for p in parts if len(p.cols)), key=lambda p: int(p.cols.min())):
+        place_runs(
+            place,
+            (part.rows - start).astype(np.int32),
+            part.lengths.astype(np.int64),
+            (
+                part.cols.astype(np.int32),
+                decode_values(part.levels, part.values),
+                part.weights,
+            ),
+            (cols, values, weights),
+        )
+    csr = Csr(indptr, cols, values, weights)
+    _sort(csr)
+    return csr
+
+
+def _sort(csr: Csr) -> None:
+    """Sort each row by (col, value, weight), in place."""
+    moves = col_order(csr.indptr, csr.cols)
+    if moves is not None:
+        _move(csr, *moves)
+    repeated = csr.cols[1:] == csr.cols[:-1]  # an entry and the next one are of one cell
+    between = csr.indptr[1:-1]
+    repeated[between[(between > 0) & (between < len(csr.cols))] - 1] = False
+    if repeated.any():
+        cells = np.cumsum(np.r_[True, ~repeated])
+        where = np.flatnonzero(np.r_[False, repeated] | np.r_[repeated, False])
+        keys = (csr.values[where], cells[where])
+        _move(csr, where, where[np.lexsort((csr.weights[where], *keys) if csr.weights.size else keys)])
+
+
+def _move(csr: Csr, to: np.ndarray | slice, source: np.ndarray) -> None:
+    for array in (csr.cols, csr.values, csr.weights):
+        if array.size:
+            array[to] = array[source]

@@ -1,0 +1,148 @@
+"""Where a fit runs and whether it is cut short does not change its result."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from problems import problem
+from recsys_spark import BlockALS
+from recsys_spark.als.checkpoint import LATEST, Checkpoint, LakeCheckpoints, Progress
+from recsys_spark.als.inprocess import InProcess
+from recsys_spark.als.intask import worth_a_task
+from recsys_spark.als.model import MEASURED, FittedModel
+from recsys_spark.errors import DataError, FitError
+from recsys_spark.ml.model import BlockALSModel
+
+PARAMS: dict[str, Any] = {
+    "rank": 3, "maxIter": 4, "validationIndicatorCol": "held_out", "patience": 9,
+    "numUserBlocks": 2, "numItemBlocks": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ratings(spark: SparkSession) -> DataFrame:
+    return spark.createDataFrame(problem().ratings)
+
+
+def estimator(spark: SparkSession, **params: Any) -> BlockALS:
+    p = problem()
+    return BlockALS(**PARAMS | params).setItemFeatures(spark.createDataFrame(p.item_features), p.columns[1])
+
+
+def bits(model: BlockALSModel) -> list[bytes]:
+    fitted: FittedModel = model.fitted
+    arrays = [a for s in (fitted.user, fitted.item) for a in (s.factors, s.biases, s.projection, s.projection_bias)]
+    return [a.tobytes() for a in arrays] + [repr(fitted.history.drop_columns(list(MEASURED)).to_pydict()).encode()]
+
+
+@pytest.fixture(scope="module")
+def on_stages(spark: SparkSession, ratings: DataFrame) -> BlockALSModel:
+    return estimator(spark, execution="stages").fit(ratings)
+
+
+def test_a_fit_in_one_task_has_the_bits_of_one_on_stages(
+    spark: SparkSession, ratings: DataFrame, on_stages: BlockALSModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "recsys_spark"):
+        model = estimator(spark, execution="task").fit(ratings)
+    assert bits(model) == bits(on_stages)
+    assert "iteration 4/4" in caplog.text
+
+
+def test_small_fits_choose_the_task_and_large_ones_the_stages(
+    spark: SparkSession, ratings: DataFrame, on_stages: BlockALSModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert worth_a_task(100_836, 10_000, 20, 2)
+    assert not worth_a_task(28_800_000, 288_000, 32, 2)
+    assert worth_a_task(28_800_000, 288_000, 32, 1)
+
+    def refuse(*args: Any) -> None:
+        raise AssertionError("stages were used")
+
+    monkeypatch.setattr("recsys_spark.ml.estimator.Stages", refuse)
+    assert bits(estimator(spark).fit(ratings)) == bits(on_stages)
+
+
+def test_what_a_fit_in_a_task_raises_is_the_same_error(spark: SparkSession, ratings: DataFrame) -> None:
+    broken = BlockALS(rank=3, regUser=0.0, regItem=0.0, regUserBias=0.0, regItemBias=0.0, execution="task")
+    with pytest.raises(FitError, match="has no unique solution"):
+        broken.fit(ratings.limit(5))
+
+
+def test_a_fit_that_was_cut_short_goes_on_from_its_checkpoint(
+    spark: SparkSession,
+    ratings: DataFrame,
+    on_stages: BlockALSModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kept = LakeCheckpoints.save
+
+    def die(self: LakeCheckpoints, fingerprint: str, checkpoint: Checkpoint) -> None:
+        kept(self, fingerprint, checkpoint)
+        raise KeyboardInterrupt
+
+    params = {"execution": "stages", "checkpointDir": str(tmp_path), "checkpointInterval": 2}
+    cut_short = estimator(spark, **params)
+    with monkeypatch.context() as patch:
+        patch.setattr(LakeCheckpoints, "save", die)
+        with pytest.raises(KeyboardInterrupt):
+            cut_short.fit(ratings)
+    (fit,) = tmp_path.iterdir()
+    assert (fit / (fit / LATEST).read_text().strip() / "state.json").is_file()
+    with caplog.at_level(logging.INFO, "recsys_spark"):
+        resumed = estimator(spark, **params, numUserBlocks=3).fit(ratings)
+    assert "resuming after iteration 2" in caplog.text
+    assert "iteration 1/4" not in caplog.text
+    assert bits(resumed) == bits(on_stages)
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints_replace_one_another_and_damage_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    p = problem()
+    from recsys_spark.als.train import train
+
+    executor: InProcess = p.executor()
+    model = train(executor, BlockALS(rank=3, maxIter=1).settings(), p.columns)
+    progress = Progress(1, 1.0, 0.0, (0.1, 0.2), (0.0, 0.0), (0.3, 0.1), None, 0, None)
+    store = LakeCheckpoints(spark, str(tmp_path), 1)
+    assert store.load("f") is None
+    store.save("f", Checkpoint(progress, model, model))
+    store.save("f", Checkpoint(progress, model, model))
+    assert len(list((tmp_path / "f").glob("iteration-*"))) == 1
+    found = store.load("f")
+    assert found is not None
+    assert found.progress == progress
+    (state,) = (tmp_path / "f").glob("iteration-*/state.json")
+    state.write_text(state.read_text().replace('"version": "', '"version": "0.0.'))
+    with pytest.raises(DataError, match=r"is of release 0\.0\..* remove"):
+        store.load("f")
+    state.write_text("{")
+    with pytest.raises(DataError, match="cannot be read .* remove"):
+        store.load("f")
+    store.clear("f")
+    assert store.load("f") is None
+
+
+def test_an_interval_without_a_place_is_a_warning(
+    spark: SparkSession, ratings: DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    if spark.sparkContext._jsc.sc().getCheckpointDir().isDefined():
+        pytest.skip("another test has set the context's checkpoint directory")
+    fit = estimator(spark, execution="stages", checkpointInterval=1, maxIter=1)
+    with caplog.at_level(logging.WARNING, "recsys_spark"):
+        fit.fit(ratings)
+    assert "no place for checkpoints: set checkpointDir" in caplog.text
+
+
+def test_an_initial_model_is_where_a_fit_begins(spark: SparkSession, ratings: DataFrame) -> None:
+    first = estimator(spark, maxIter=2).fit(ratings)
+    warm = estimator(spark, maxIter=1).setInitialModel(first)
+    warm_objective = warm.copy().fit(ratings).fitted.history["objective"].to_pylist()[-1]
+    assert warm_objective < first.fitted.history["objective"].to_pylist()[-1]

@@ -1,0 +1,222 @@
+"""Every term of the model and their combinations: the engine's half-steps are those of the dense reference."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from fit_bits import Disk, bits
+from problems import graph_table, problem
+from recsys_spark.als import project
+from recsys_spark.als.orders import Facts, Orders
+from recsys_spark.als.settings import AlsSettings, SideSettings
+from recsys_spark.als.train import HalfStep, train
+from recsys_spark.als.work import NO_OWN, Shown
+from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.errors import FitError
+from reference import dense
+from terms_case import CELLS, NAMES, TermsCase
+
+SIDE = SideSettings(reg=1.3, reg_bias=0.9, reg_features=1.1, reg_feature_bias=0.7)
+
+
+def case(cells: str = "none", mode: str = "constant", seed: int = 0, **changes) -> TermsCase:
+    side = SIDE.model_copy(
+        update={"reg_mode": mode, "reg": 0.2 if mode == "weighted" else 1.3, **changes.pop("side", {})}
+    )
+    weighted = changes.pop("weighted", True)
+    settings = AlsSettings(
+        **{"rank": 3, "max_iter": 4, "seed": seed, "user": side, "item": side, **CELLS[cells], **changes}
+    )
+    return TermsCase(settings, seed, weighted)
+
+
+def check_half_steps(c: TermsCase) -> None:
+    """Each half-step is the reference's from the state before it; each term of J is the reference's."""
+    for (_, before, _), (side, after, terms) in itertools.pairwise(c.steps):
+        name = NAMES[side]
+        pulled = dense.pull(c.sides[name], before.factors[name], before.projection[name])
+        rest = c.rest(side, before)
+        if c.settings.nonnegative:
+            projection = dense.solve_projection(
+                c.sides[name], before.factors[name], before.biases[name], c.live(name), rest["learned"], pulled
+            )
+        else:
+            *_, projection = dense.solve_jointly(*c.args(name, before), **rest, pulled=pulled)
+        np.testing.assert_allclose(after.projection[name], projection, atol=5e-4)
+        factors, biases = dense.solve_rows(*c.args(name, before), after.projection[name], **rest, pulled=pulled)
+        np.testing.assert_allclose(after.factors[name], factors, atol=2e-4)
+        np.testing.assert_allclose(after.biases[name], biases, atol=2e-4)
+        found = asdict(terms)
+        expected = c.terms(after)
+        for other, learned in zip(NAMES, c.learned, strict=True):
+            if not learned:  # a constant that the engine leaves out
+                expected[f"reg_{other}_bias"] = 0.0
+        for term, value in expected.items():
+            assert found[term] == pytest.approx(value, rel=3e-4, abs=3e-4), term
+    totals = [terms.objective for *_, terms in c.steps]
+    assert all(after <= before * (1 + 1e-6) for before, after in itertools.pairwise(totals))
+
+
+@pytest.mark.parametrize("mode", ["constant", "weighted", "inverse_sqrt"])
+@pytest.mark.parametrize("cells", list(CELLS))
+def test_cells_without_a_rating(cells: str, mode: str) -> None:
+    for seed in range(3):
+        c = case(cells, mode, seed)
+        c.run((2, 3))
+        assert c.steps[-1][2].unobserved > 0 or cells == "none"
+        check_half_steps(c)
+
+
+@pytest.mark.parametrize("cells", list(CELLS))
+def test_factors_without_negative_entries(cells: str) -> None:
+    for seed in range(3):
+        c = case(cells, seed=seed, nonnegative=True)
+        model = c.run((2, 3))
+        assert min(model.user.factors.min(), model.item.factors.min()) == 0
+        check_half_steps(c)
+
+
+@pytest.mark.parametrize("nonnegative", [False, True])
+@pytest.mark.parametrize("mode", ["constant", "weighted"])
+@pytest.mark.parametrize("cells", list(CELLS))
+def test_a_graph_on_both_sides(cells: str, mode: str, nonnegative: bool) -> None:
+    for seed in range(2):
+        c = case(cells, mode, seed, side={"graph": 0.7}, nonnegative=nonnegative)
+        c.run((2, 3))
+        assert min(c.steps[-1][2].graph_user, c.steps[-1][2].graph_item) > 0
+        check_half_steps(c)
+
+
+@pytest.mark.parametrize("bias", ["learned", "static", "none"])
+@pytest.mark.parametrize("cells", list(CELLS))
+def test_cells_without_a_rating_in_each_bias_mode(cells: str, bias: str) -> None:
+    c = case(cells, seed=5, side={"bias": bias}, mean="fitted")
+    c.run()
+    check_half_steps(c)
+
+
+ALL = {"graph": 0.7}
+COMBINATIONS = list(itertools.product(CELLS, [False, True], ["learned", "none"]))
+
+
+@pytest.mark.parametrize(("cells", "nonnegative", "bias"), COMBINATIONS)
+def test_the_same_bits_for_every_grid_with_all_terms_on(cells: str, nonnegative: bool, bias: str) -> None:
+    c = case(cells, "weighted", 3, side=ALL | {"bias": bias}, nonnegative=nonnegative)
+    first = bits(c.run())
+    assert all(bits(c.run(grid)) == first for grid in [(2, 3), (8, 8)])
+
+
+@pytest.mark.parametrize("nonnegative", [False, True])
+@pytest.mark.parametrize("cells", list(CELLS))
+def test_the_objective_falls_at_every_half_step(cells: str, nonnegative: bool) -> None:
+    p = problem(seed=2)
+    rng = np.random.default_rng(0)
+    for s, table in ((USERS, p.user_features), (ITEMS, p.item_features)):
+        p.graphs[s] = graph_table(*random_graph(rng, table["id"].to_numpy()))
+    side = SideSettings(reg=2.0, reg_bias=1.0, reg_features=1.5, reg_feature_bias=1.5, graph=0.8)
+    settings = AlsSettings(rank=4, max_iter=12, user=side, item=side, nonnegative=nonnegative, **CELLS[cells])
+    seen: list[float] = []
+    train(
+        p.executor(2, 2), settings, p.columns,
+        watch=lambda e: seen.append(e.terms.objective) if isinstance(e, HalfStep) else None,
+    )  # fmt: skip
+    assert all(after <= before * (1 + 1e-6) for before, after in itertools.pairwise(seen))
+    assert seen[-1] < 0.95 * seen[0]
+
+
+@pytest.mark.parametrize("nonnegative", [False, True])
+@pytest.mark.parametrize("cells", ["none", "number", "implicit"])
+def test_a_projection_too_large_to_solve_directly(
+    monkeypatch: pytest.MonkeyPatch, cells: str, nonnegative: bool
+) -> None:
+    """By conjugate gradients: J falls, to where the direct solve ends; the same bits for every grid."""
+    direct = case(cells, seed=1, side=ALL, nonnegative=nonnegative, max_iter=40)
+    best = direct.run().history["objective"].to_pylist()[-1]
+    monkeypatch.setattr(project, "MAX_UNKNOWNS", 0)
+    c = case(cells, seed=1, side=ALL, nonnegative=nonnegative, max_iter=40)
+    first = bits(c.run())
+    totals = [terms.objective for *_, terms in c.steps]
+    assert all(after <= before * (1 + 1e-6) for before, after in itertools.pairwise(totals))
+    assert totals[-1] == pytest.approx(best, rel=1e-4)
+    assert bits(c.run((3, 2))) == first
+
+
+@pytest.mark.parametrize("cells", ["baseline", "number"])
+def test_a_pair_rated_twice_is_one_cell(cells: str) -> None:
+    c = case(cells, seed=4, weighted=False)
+    rows = c.problem.ratings
+    c.problem.ratings = pa.concat_tables([rows, rows.slice(0, 1)])
+    c.weights[rows["user"][0].as_py(), rows["item"][0].as_py()] = 2.0
+    c.run((2, 2))
+    check_half_steps(c)
+
+
+def test_implicit_feedback_counts_entries_of_a_pair_as_pyspark_does() -> None:
+    """For each entry c - 1 in the left-hand side beside the Gram of all items, and c in the right-hand side."""
+    c = case("implicit", seed=4, weighted=False)
+    rows = c.problem.ratings
+    c.problem.ratings = pa.concat_tables([rows, rows.slice(0, 1)])
+    u, twice = rows["user"][0].as_py(), rows["item"][0].as_py()
+    c.run((2, 2))
+    _, state, terms = c.steps[-1]
+    q, live = state.factors["item"], c.live("item")
+    left, right = q[live].T @ q[live], np.zeros(3)
+    for i in [*np.flatnonzero(c.mask[u]), twice]:
+        left += (c.weights[u, i] - 1) * np.outer(q[i], q[i])
+        right += c.weights[u, i] * c.ratings[u, i] * q[i]
+    prior = c.x[0][u] @ state.projection["user"][:, :-1]
+    expected = np.linalg.solve(left + 1.3 * np.eye(3), right + 1.3 * prior)
+    np.testing.assert_allclose(state.factors["user"][u], expected, atol=2e-4)
+    totals = [terms.objective for *_, terms in c.steps]
+    assert all(after <= before * (1 + 1e-6) for before, after in itertools.pairwise(totals))
+    score = state.factors["user"] @ q.T
+    again = c.weights[u, twice] * (c.ratings[u, twice] - score[u, twice]) ** 2 - score[u, twice] ** 2
+    assert terms.objective == pytest.approx(sum(c.terms(state).values()) + again, rel=1e-4)
+
+
+@pytest.mark.parametrize("cells", list(CELLS))
+def test_a_resumed_fit_has_the_same_bits_with_all_terms_on(tmp_path: Path, cells: str) -> None:
+    c = case(cells, seed=6, side=ALL, max_iter=6)
+    first = bits(c.run())
+    disk = Disk(tmp_path, every=2, die_after=4)
+    p = c.problem
+    with pytest.raises(KeyboardInterrupt):
+        train(p.executor(), c.settings, p.columns, checkpoints=disk)
+    assert bits(train(p.executor(2, 2), c.settings, p.columns, checkpoints=disk)) == first
+
+
+@pytest.mark.parametrize("nonnegative", [False, True])
+def test_a_row_without_a_unique_solution_is_named(nonnegative: bool) -> None:
+    p = problem(user_d=0, item_d=0, density=0.05)
+    side = SideSettings(reg=0.0, reg_bias=1.0)
+    settings = AlsSettings(rank=3, user=side, item=side, nonnegative=nonnegative)
+    with pytest.raises(FitError, match=r"(user|item) \d+ has no unique solution.*raise the (user|item)'s reg"):
+        train(p.executor(), settings, p.columns)
+
+
+def test_factors_of_runaway_size_are_refused() -> None:
+    c = case("number")
+    c.settings = c.settings.model_copy(update={"clip": (0.0, 6.0)})
+    orders = orders_of(c)
+    order = orders.order(USERS)
+    shown = Shown(0, np.zeros((2, 15), np.int64), NO_OWN, 2.0 * order.gram_grid.largest, 0.0)
+    with pytest.raises(FitError, match="user factors grew to .*, more than a millionfold in one half-sweep: raise reg"):
+        orders.see(order, shown)
+
+
+def orders_of(c: TermsCase) -> Orders:
+    executor = c.problem.executor()
+    facts = Facts.merged(*(executor.survey(side, c.settings.feedback) for side in (USERS, ITEMS)))
+    return Orders(c.settings, facts, 3.0, c.problem.columns)
+
+
+def random_graph(rng: np.random.Generator, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    n = len(ids)
+    s = np.triu(rng.random((n, n)) * (rng.random((n, n)) < 0.15), 1)
+    return s + s.T, ids
