@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from recsys_spark.als import restart, work
+from recsys_spark.als import project_work, restart, work
 from recsys_spark.als.meter import Done, Meter
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block
 from recsys_spark.blocks.plan import Plan
@@ -145,26 +145,28 @@ class Executor(ABC):
 
     def projection_sums(self, order: work.Order, scales: Scales) -> ProjectionSums:
         """Both sums of the projection's normal equations over all blocks of a side. Errors as `half_sweep`."""
-        return self._added(order.side, partial(work.project_block, order=order, scales=scales))
+        return self._added(order.side, partial(project_work.project_block, order=order, scales=scales))
 
     def projection_gradient(self, order: work.Order, scales: Scales) -> ProjectionSums:
         """The right-hand side of those equations, and about the diagonal of the left."""
-        return self._added(order.side, partial(work.gradient_block, order=order, scales=scales))
+        return self._added(order.side, partial(project_work.gradient_block, order=order, scales=scales))
 
     def projection_product(self, order: work.Order, scales: Scales, direction: F64) -> ProjectionSums:
         """Their left-hand side without the ridge times a direction (d, k + 1), negative, as the right-hand side."""
-        return self._added(order.side, partial(work.product_block, order=order, scales=scales, direction=direction))
+        return self._added(
+            order.side, partial(project_work.product_block, order=order, scales=scales, direction=direction)
+        )
 
     def held_sums(self, order: work.Order, scales: Scales, whole: bool) -> ProjectionSums:
         """Those of rows that are held fixed (`kernels.held`): both sides, or not ``whole``, as the gradient."""
-        return self._added(order.side, partial(work.held_block, order=order, scales=scales, whole=whole))
+        return self._added(order.side, partial(project_work.held_block, order=order, scales=scales, whole=whole))
 
     def held_product(self, order: work.Order, scales: Scales, direction: F64) -> ProjectionSums:
         """As `projection_product`, of rows that are held fixed."""
-        task = partial(work.held_product_block, order=order, scales=scales, direction=direction)
+        task = partial(project_work.held_product_block, order=order, scales=scales, direction=direction)
         return self._added(order.side, task)
 
-    def _added(self, side: int, task: Work[work.Projected]) -> ProjectionSums:
+    def _added(self, side: int, task: Work[project_work.Projected]) -> ProjectionSums:
         parts = self.map(side, task)
         for p in parts:
             self._check(side, p.start, p.sums.failed)

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 
+from recsys_spark.als.terms import regularisation
 from recsys_spark.als.work import Order, View
 from recsys_spark.blocks.layout import Block
 from recsys_spark.kernels.prior import prior_means
 from recsys_spark.kernels.rows import F32
 from recsys_spark.kernels.start import mix
-from recsys_spark.kernels.sweep import row_precisions
 
 
 def energy_block(block: Block, view: View | None, order: Order, factors: F32, biases: F32) -> tuple[int, int]:
     """(Σ λ_i ‖q_i - Wᵀx_i‖², λ_b Σ (c_i - wᵀx_i)²) over given rows of the side that have ratings, on the grid."""
-    counts = block.ratings.row_weights()
+    reg, live = regularisation(block, order), np.diff(block.ratings.indptr) > 0
+    if order.graph_weight:  # an edge makes a row a variable of J too
+        live |= np.diff(block.graph.indptr) > 0
     means = prior_means(block.features, order.projection)
     shift = factors[block.start : block.stop] - means[:, :-1]
-    energy = row_precisions(counts, order.reg, order.reg_mode) * np.einsum("ij,ij->i", shift, shift)
+    energy = reg.factor * np.einsum("ij,ij->i", shift, shift)
     shift_bias = biases[block.start : block.stop] - means[:, -1]
-    energy_bias = order.reg_bias * shift_bias * shift_bias if order.learned else np.zeros(len(counts))
-    live = counts > 0
+    energy_bias = reg.bias * shift_bias * shift_bias if order.learned else np.zeros(block.n_rows)
     on_grid = [np.rint(np.where(live, e, 0.0) * order.scale).astype(np.int64) for e in (energy, energy_bias)]
     return int(on_grid[0].sum()), int(on_grid[1].sum())
 
 
 def hash_block(block: Block, view: View | None) -> int:
-    """A hash of the block's ids, ratings and features that adds up, modulo 2⁶⁴, to the same sum for every grid."""
+    """A hash of the block's ids and entries that adds up, modulo 2⁶⁴, to the same sum for every grid."""
     total = int(mix(block.keys).sum(dtype=np.uint64))
-    for kind, part in enumerate((block.ratings, block.features, block.held_out), 1):
+    for kind, part in enumerate((block.ratings, block.features, block.held_out, block.graph), 1):
         if not len(part.values):
             continue
         with np.errstate(over="ignore"):

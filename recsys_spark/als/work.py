@@ -5,7 +5,6 @@ An order is small: scalars and projections. Factors come through the exchange, r
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,20 +14,12 @@ from recsys_spark.als.keep import Keep
 from recsys_spark.als.terms import effective_counts, extra_of, most_repeats, preferences, regularisation, training
 from recsys_spark.blocks.layout import USERS, Block
 from recsys_spark.kernels.graph import degrees, edge_energy
-from recsys_spark.kernels.held import held_gradient, held_product, held_sums
 from recsys_spark.kernels.predict import score_pairs
-from recsys_spark.kernels.prior import deviations, prior_means
-from recsys_spark.kernels.projection import (
-    ProjectionSums,
-    Scales,
-    projection_gradient,
-    projection_product,
-    projection_sums,
-)
-from recsys_spark.kernels.rows import ALL_SEEN, F32, F64, I64, NO_F32, Csr, Other, Prior, Unseen, padded_rank
-from recsys_spark.kernels.start import initial_factors, mix
+from recsys_spark.kernels.prior import deviations
+from recsys_spark.kernels.rows import ALL_SEEN, F32, F64, I64, Other, Prior, Unseen, padded_rank
+from recsys_spark.kernels.start import initial_factors
 from recsys_spark.kernels.sweep import Bias, SweepSums, half_sweep, sum_by_row
-from recsys_spark.kernels.systems import NO_SYSTEMS, systems_shape
+from recsys_spark.kernels.systems import systems_shape
 from recsys_spark.kernels.unseen import NO_GRAM, GramGrid, gram_sums
 
 NO_OWN: F32 = np.zeros((0, 0), np.float32)
@@ -125,13 +116,6 @@ class Swept(NamedTuple):
     shown: Shown
 
 
-class Projected(NamedTuple):
-    """A block's part of the projection's normal equations."""
-
-    start: int
-    sums: ProjectionSums
-
-
 def survey_block(block: Block, view: View | None, feedback: float | None = None) -> Survey:
     """Read every rating and feature once."""
     x = block.features
@@ -176,37 +160,6 @@ def _start_factors(block: Block, order: Order, seed: int) -> F32:
     return np.abs(factors) if order.nonnegative else factors
 
 
-def energy_block(block: Block, view: View | None, order: Order, factors: F32, biases: F32) -> tuple[int, int]:
-    """(Σ λ_i ‖q_i - Wᵀx_i‖², λ_b Σ (c_i - wᵀx_i)²) of rows with ratings, given all of the side's."""
-    reg, live = regularisation(block, order), np.diff(block.ratings.indptr) > 0
-    if order.graph_weight:
-        live |= np.diff(block.graph.indptr) > 0
-    rows = slice(block.start, block.stop)
-    shift = np.column_stack([factors[rows], biases[rows]]) - prior_means(block.features, order.projection)
-    of_factors = np.where(live, reg.factor * np.einsum("ij,ij->i", shift[:, :-1], shift[:, :-1]), 0.0)
-    of_biases = np.where(live & order.learned, reg.bias * shift[:, -1] ** 2, 0.0)
-    on_grid = [int(np.rint(e * order.scale).astype(np.int64).sum()) for e in (of_factors, of_biases)]
-    return on_grid[0], on_grid[1]
-
-
-def hash_block(block: Block, view: View | None) -> int:
-    """A hash of the block's data; those of all blocks of a side add up to the same whatever the grid."""
-    total = np.uint64(0)
-    for part, csr in enumerate((block.ratings, block.features, block.held_out, block.graph)):
-        total += _hash_rows(block, csr, np.uint64(part + 1))
-    return int(total)
-
-
-def _hash_rows(block: Block, csr: Csr, part: np.uint64) -> np.uint64:
-    weights = csr.weights if csr.weights.size else np.ones(len(csr.values), np.float32)
-    owner = np.repeat(np.arange(block.n_rows), np.diff(csr.indptr))
-    with np.errstate(over="ignore"):
-        key = mix(block.keys + part)[owner] + csr.cols.astype(np.uint64)
-        for array in (csr.values, weights):
-            key = mix(key) + array.view(np.uint32).astype(np.uint64)
-        return np.add.reduce(mix(key), initial=np.uint64(0))
-
-
 def show_block(block: Block, view: View | None, order: Order, factors: F32, biases: F32) -> Shown:
     """What a sweep of these rows, given all of the side's, would have left for others."""
     rows = slice(block.start, block.stop)
@@ -227,7 +180,7 @@ def sweep_block(block: Block, view: View, order: Order) -> Swept:
     rows, reg = training(block, order.feedback), regularisation(block, order)
     prior = Prior(block.features, order.projection)
     bias = Bias(order.mean, order.learned, view.kept)
-    systems = view.keep.take(order.ticket, _systems_shape(block, order)) if view.keep and order.ticket else None
+    systems = view.keep.take(order.ticket, systems_of(block, order)) if view.keep and order.ticket else None
     factors, biases, sums = half_sweep(
         rows, view.other, prior, reg, bias, order.rank, order.scale, systems, extra_of(block, view, order, reg)
     )
@@ -251,70 +204,11 @@ def _held_out_sse(block: Block, items: Other, factors: F32, biases: F32, order: 
     return int(np.rint(errors * errors * order.held_out_scale).astype(np.int64).sum())
 
 
-def project_block(block: Block, view: View, order: Order, scales: Scales) -> Projected:
-    """The block's part of the projection's normal equations, at the current other side."""
-    return _keeping(block, view, order, scales, projection_sums)
-
-
-def gradient_block(block: Block, view: View, order: Order, scales: Scales) -> Projected:
-    """The block's part of their right-hand side."""
-    return _keeping(block, view, order, scales, projection_gradient)
-
-
-def product_block(block: Block, view: View, order: Order, scales: Scales, direction: F64) -> Projected:
-    """The block's part of their left-hand side times a direction (d, k + 1)."""
-    reg, kept = regularisation(block, order), NO_F32 if order.learned else view.kept
-    systems = view.keep.take(order.ticket, _systems_shape(block, order)) if view.keep else None
-    sums = projection_product(
-        training(block, order.feedback), block.features, direction, view.other, reg, order.mean, order.learned, kept,
-        order.rank, scales, systems, extra_of(block, view, order, reg),
-    )  # fmt: skip
-    return Projected(block.start, sums)
-
-
-def held_block(block: Block, view: View, order: Order, scales: Scales, whole: bool) -> Projected:
-    """The same where rows are held fixed: both sides, or not ``whole``, the right-hand side and the left's diagonal."""
-    reg = regularisation(block, order)
-    sums = (held_sums if whole else held_gradient)(
-        block.ratings, block.features, view.own[block.start : block.stop], reg, order.learned, len(order.projection),
-        scales, extra_of(block, view, order, reg),
-    )  # fmt: skip
-    return Projected(block.start, sums)
-
-
-def held_product_block(block: Block, view: View, order: Order, scales: Scales, direction: F64) -> Projected:
-    """Their left-hand side times a direction (d, k + 1)."""
-    reg = regularisation(block, order)
-    extra = extra_of(block, view, order, reg)
-    return Projected(
-        block.start, held_product(block.ratings, block.features, direction, reg, order.learned, scales, extra)
-    )
-
-
 def edge_block(block: Block, view: View, scale: float) -> int:
     """The graph's energy without α (`kernels.graph`)."""
     return edge_energy(block.graph, view.own, block.start, scale)
 
 
-def _keeping(
-    block: Block, view: View, order: Order, scales: Scales, sums_of: Callable[..., ProjectionSums]
-) -> Projected:
-    rows, reg = training(block, order.feedback), regularisation(block, order)
-    prior, extra = Prior(block.features, order.projection), extra_of(block, view, order, reg)
-    kept = NO_F32 if order.learned else view.kept
-    made: list[ProjectionSums] = []
-
-    def fill(systems: F32) -> None:
-        made.append(
-            sums_of(rows, prior, view.other, reg, order.mean, order.learned, kept, order.rank, scales, systems, extra)
-        )
-
-    if view.keep:
-        view.keep.make(order.ticket, _systems_shape(block, order), fill)
-    else:
-        fill(NO_SYSTEMS)
-    return Projected(block.start, made[0])
-
-
-def _systems_shape(block: Block, order: Order) -> tuple[int, int]:
+def systems_of(block: Block, order: Order) -> tuple[int, int]:
+    """Shape of what a projection's pass keeps for the half-sweep."""
     return systems_shape(block.ratings, padded_rank(order.rank))

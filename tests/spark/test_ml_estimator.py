@@ -24,6 +24,8 @@ NON_DEFAULT = {
     "userBias": "static", "itemBias": "learned", "regUserFeatures": 3.0, "regItemFeatures": 4.0,
     "regUserFeatureBias": 5.0, "regItemFeatureBias": 6.0, "regItemGroups": {"genre": 2.0}, "globalMean": "none",
     "updateFeaturesEvery": 2, "tol": 0.01, "patience": 2, "minIter": 1, "clip": [1.0, 5.0],
+    "userGraphWeight": 0.5, "itemGraphWeight": 0.25, "nonnegative": True, "implicitPrefs": True, "alpha": 2.0,
+    "unobservedWeight": 0.0, "unobservedTarget": 2.5,
 }  # fmt: skip
 
 

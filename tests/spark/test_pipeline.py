@@ -127,6 +127,36 @@ def test_one_two_and_seven_blocks_a_side_train_the_same_bits(
     assert histories[0].equals(histories[2])
 
 
+def test_graphs_are_built_with_the_blocks_and_weighed_in_training(
+    spark: SparkSession, first: JobResult, folder: Path, tmp_path: Path
+) -> None:
+    from recsys_spark.als.model_uri import load_model_uri
+    from recsys_spark.blocks import job as blocks_job
+
+    table = f"file:{tmp_path}/alike"
+    spark.createDataFrame([(1, 2, 0.5), (2, 3, 0.25)], "i long, j long, s double").coalesce(1).write.parquet(table)
+    settings = settings_for(
+        folder,
+        "blocks.item_graph={groups: [genre], top_k: 5, min_similarity: 0.3}",
+        f"blocks.user_graph={{table: '{table}', top_k: null}}",
+        "train.item.graph=0.5",
+        "train.user.graph=0.5",
+        "tracking.enabled=false",
+    )
+    blocks = blocks_job.run(spark, settings, ARGS)
+    edges = spark.read.parquet(blocks.outputs["entries"]).where("kind = 'graph'")
+    by_side = {name: edges.where(f"side = '{name}'") for name in ("user", "item")}
+    assert by_side["user"].count() == 4
+    assert by_side["item"].where("value < 0.3").count() == 0
+    assert blocks_job.run(spark, settings, ARGS).outputs == blocks.outputs
+    fitted = load_model_uri(spark, f"{experiment.train(spark, settings, ARGS).outputs['model']}/fitted")
+    last = fitted.history.to_pylist()[-1]
+    assert last["graph_item"] > 0
+    assert last["graph_user"] > 0
+    terms = ("sse", "reg_user", "reg_item", "reg_user_bias", "reg_item_bias", "reg_projection", "unobserved")
+    assert last["objective"] == pytest.approx(sum(last[t] for t in (*terms, "graph_user", "graph_item")))
+
+
 def test_steps_say_what_must_run_first(spark: SparkSession, tiny: None, tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
     for step, first_step in (

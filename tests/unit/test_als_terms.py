@@ -220,3 +220,55 @@ def random_graph(rng: np.random.Generator, ids: np.ndarray) -> tuple[np.ndarray,
     n = len(ids)
     s = np.triu(rng.random((n, n)) * (rng.random((n, n)) < 0.15), 1)
     return s + s.T, ids
+
+
+def test_factors_begin_without_negative_entries_where_they_may_not_have_any() -> None:
+    free, bounded = (case(nonnegative=bound, max_iter=0).run() for bound in (False, True))
+    assert free.user.factors.min() < 0
+    np.testing.assert_array_equal(bounded.user.factors, np.abs(free.user.factors))
+
+
+def test_unrated_rows_that_only_know_one_another_stay_at_their_prior() -> None:
+    """With λ(0) = 0 nothing would ever pull them there from a random start."""
+    c = case("none", "weighted", side=ALL)
+    lonely = np.zeros((8, 8))
+    lonely[0, 1] = lonely[1, 0] = 1.0
+    c.problem.graphs[ITEMS] = graph_table(lonely)
+    model = c.run((1, 2))
+    prior = c.x[ITEMS][:2] @ model.item.projection
+    assert np.abs(prior).min() > 1e-3
+    np.testing.assert_allclose(model.item.factors[:2], prior, atol=1e-6)
+
+
+def test_a_resumed_fit_sums_its_grams_on_the_grid_it_had() -> None:
+    orders = orders_of(case("number"))
+    order = orders.order(USERS)
+    assert order.gram_grid is not None
+    orders.see(order, Shown(0, np.zeros((2, 15), np.int64), NO_OWN, 40.0, 0.0))
+    assert orders.order(USERS).gram_grid != order.gram_grid
+    assert orders.show_order(USERS, orders.gram_bounds()[USERS]).gram_grid == order.gram_grid
+
+
+@pytest.mark.parametrize("nonnegative", [False, True])
+def test_a_warm_start_with_all_terms_on_goes_on_below_where_the_model_was(nonnegative: bool) -> None:
+    c = case("number", "weighted", seed=2, side=ALL, nonnegative=nonnegative)
+    model = c.run()
+    before = c.steps[-1][2]
+    seen: list = []
+
+    def watch(event: object) -> None:
+        if isinstance(event, HalfStep):
+            seen.append(event.terms)
+
+    train(c.problem.executor(2, 2), c.settings, c.problem.columns, initial=model, watch=watch)
+    assert seen[0].objective <= before.objective * (1 + 1e-6)
+    assert seen[0].reg_user == pytest.approx(before.reg_user)
+    assert seen[0].graph_user == pytest.approx(before.graph_user)
+
+
+def test_another_graph_is_other_data() -> None:
+    c = case(side=ALL)
+    first = c.problem.executor(2, 3).fingerprint()
+    assert c.problem.executor().fingerprint() == first
+    c.problem.graphs[ITEMS] = c.problem.graphs[ITEMS].slice(2)
+    assert c.problem.executor().fingerprint() != first
