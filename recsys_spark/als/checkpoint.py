@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 import uuid
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from recsys_spark import lake
+from recsys_spark import __version__, lake
 from recsys_spark.als.model import FittedModel
-from recsys_spark.als.model_io import load_model, save_model
+from recsys_spark.als.model_uri import load_model_uri, save_model_uri
 from recsys_spark.errors import DataError
 
 if TYPE_CHECKING:
@@ -89,15 +87,11 @@ class LakeCheckpoints:
         """See `Checkpoints`. The pointer is swapped once all is written; what a crash leaves is removed next time."""
         folder = f"{self.root}/{fingerprint}"
         name = f"iteration-{checkpoint.progress.iteration:05d}-{uuid.uuid4().hex[:8]}"
-        with tempfile.TemporaryDirectory(prefix="recsys_spark-checkpoint-") as scratch:
-            local = Path(scratch) / name
-            save_model(checkpoint.model, local / MODEL)
-            own = checkpoint.best.best_iteration == checkpoint.progress.iteration
-            if not own:
-                save_model(checkpoint.best, local / BEST)
-            state = {"version": _version(), "fingerprint": fingerprint, "progress": asdict(checkpoint.progress)}
-            (local / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-            lake.copy_from_local(self.spark, local, f"{folder}/{name}")
+        save_model_uri(self.spark, checkpoint.model, f"{folder}/{name}/{MODEL}")
+        if checkpoint.best.best_iteration != checkpoint.progress.iteration:
+            save_model_uri(self.spark, checkpoint.best, f"{folder}/{name}/{BEST}")
+        state = {"version": __version__, "fingerprint": fingerprint, "progress": asdict(checkpoint.progress)}
+        lake.write_text(self.spark, f"{folder}/{name}/{STATE}", json.dumps(state, indent=2) + "\n")
         lake.write_text(self.spark, f"{folder}/{LATEST}", name)
         for other, is_directory, *_ in lake.list_dir(self.spark, folder):
             if is_directory and other != name:
@@ -109,21 +103,19 @@ class LakeCheckpoints:
         if not lake.exists(self.spark, f"{folder}/{LATEST}"):
             return None
         source = f"{folder}/{lake.read_text(self.spark, f'{folder}/{LATEST}').strip()}"
-        with tempfile.TemporaryDirectory(prefix="recsys_spark-checkpoint-") as scratch:
-            local = Path(scratch) / "checkpoint"
-            try:
-                lake.copy_to_local(self.spark, source, local)
-                state = json.loads((local / STATE).read_text(encoding="utf-8"))
-                progress = _progress(state["progress"])
-            except (OSError, KeyError, TypeError, ValueError, DataError) as problem:
-                raise DataError(f"the checkpoint {source} cannot be read ({problem}); remove {folder}") from problem
-            if state.get("version") != _version():
-                raise DataError(
-                    f"the checkpoint {source} is of release {state.get('version')}, this is {_version()}: its "
-                    f"fit would not go on to the same result; finish it with that release, or remove {folder}"
-                )
-            model = load_model(local / MODEL)
-            best = load_model(local / BEST) if (local / BEST).is_dir() else model
+        try:
+            state = json.loads(lake.read_text(self.spark, f"{source}/{STATE}"))
+            progress = _progress(state["progress"])
+        except (KeyError, TypeError, ValueError, DataError) as problem:
+            raise DataError(f"the checkpoint {source} cannot be read ({problem}); remove {folder}") from problem
+        if state.get("version") != __version__:
+            raise DataError(
+                f"the checkpoint {source} is of release {state.get('version')}, this is {__version__}: its "
+                f"fit would not go on to the same result; finish it with that release, or remove {folder}"
+            )
+        model = load_model_uri(self.spark, f"{source}/{MODEL}")
+        apart = lake.exists(self.spark, f"{source}/{BEST}")
+        best = load_model_uri(self.spark, f"{source}/{BEST}") if apart else model
         log.info("resuming after iteration %d from %s", progress.iteration, source)
         return Checkpoint(progress, model, best)
 
@@ -135,9 +127,3 @@ class LakeCheckpoints:
 def _progress(found: dict[str, Any]) -> Progress:
     values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in found.items()}
     return Progress(**values)
-
-
-def _version() -> str:
-    from recsys_spark import __version__
-
-    return __version__

@@ -89,13 +89,9 @@ class Executor(ABC):
             task = partial(work.start_block, order=orders[side], seed=seed)
             parts = sorted(self.map(side, task, views=False), key=lambda p: p.start)
             factors = np.concatenate([p.factors for p in parts])
-            self._publish(side, factors, np.zeros(len(factors), np.float32))
+            self.publish(side, factors, np.zeros(len(factors), np.float32))
             energies.append(sum(p.energy for p in parts))
         return energies
-
-    def restore(self, side: int, factors: F32, biases: F32) -> None:
-        """Publish a side's rows as they were."""
-        self._publish(side, factors, biases)
 
     def energy(self, order: work.Order) -> tuple[int, int]:
         """(Σ λ_i ‖q_i - Wᵀx_i‖², λ_b Σ (c_i - wᵀx_i)²) of a side's rows as they are, on the order's grid."""
@@ -130,9 +126,9 @@ class Executor(ABC):
             self._check(order.side, p.start, p.sums.failed)
         biases = np.concatenate([p.biases for p in parts])
         if order.rank == self._factors[order.side].shape[1]:
-            self._publish(order.side, np.concatenate([p.factors for p in parts]), biases)
+            self.publish(order.side, np.concatenate([p.factors for p in parts]), biases)
         else:  # a pass over biases alone leaves the factors as they are
-            self._publish(order.side, self._factors[order.side], biases)
+            self.publish(order.side, self._factors[order.side], biases)
         sums = SweepSums(
             sse=sum(p.sums.sse for p in parts),
             reg_factor=sum(p.sums.reg_factor for p in parts),
@@ -181,7 +177,7 @@ class Executor(ABC):
         if order.shows_own:
             own = np.concatenate([p.own for p in sorted(parts, key=lambda p: p.start)])
             self.meter.moved += 2 * own.nbytes
-            with self.meter.exchanging():
+            with self.meter.during("exchange"):
                 self.exchange.publish_own(order.side, own)
         return work.Shown(
             start=0,
@@ -191,10 +187,11 @@ class Executor(ABC):
             largest_own=max(p.largest_own for p in parts),
         )
 
-    def _publish(self, side: int, factors: F32, biases: F32) -> None:
+    def publish(self, side: int, factors: F32, biases: F32) -> None:
+        """Make a side's rows, factors (n, k) and biases (n,), those that other passes see from now on."""
         self._factors[side], self._biases[side] = factors, biases
         self.meter.moved += 2 * (factors.nbytes + biases.nbytes)
-        with self.meter.exchanging():
+        with self.meter.during("exchange"):
             self.exchange.publish(side, factors, biases)
 
     def _check(self, side: int, start: int, failed: int) -> None:

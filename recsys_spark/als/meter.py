@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class Done(NamedTuple):
@@ -54,19 +54,10 @@ class Meter:
         self.exchange += sum(t.view_seconds for t in tasks) / lanes
 
     @contextmanager
-    def exchanging(self) -> Iterator[None]:
-        """Count what runs inside as exchange."""
+    def during(self, phase: Literal["exchange", "driver"]) -> Iterator[None]:
+        """Count what runs inside as a phase's."""
         began = time.perf_counter()
         try:
             yield
         finally:
-            self.exchange += time.perf_counter() - began
-
-    @contextmanager
-    def solving(self) -> Iterator[None]:
-        """Count what runs inside as the driver's."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.driver += time.perf_counter() - began
+            setattr(self, phase, getattr(self, phase) + time.perf_counter() - began)

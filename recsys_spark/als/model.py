@@ -120,6 +120,14 @@ class SideModel:
             )
         return lookup(self.ids, ids)
 
+    def gather(self, ids: pa.Array | pa.ChunkedArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Factors (len(ids), k) and biases (len(ids),) of ids, zero where unknown; errors as `index`."""
+        rows = self.index(ids)
+        known = rows >= 0
+        factors, biases = np.zeros((len(rows), self.rank), np.float32), np.zeros(len(rows), np.float32)
+        factors[known], biases[known] = self.factors[rows[known]], self.biases[rows[known]]
+        return factors, biases
+
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
@@ -193,10 +201,7 @@ class FittedModel:
         fewer than n items left gets row -1 and score NaN in the last places. An unknown user is ranked by μ + c_i.
         Scores are those of `predict(clip=False)`, bit for bit.
         """
-        rows = self.user.index(users)
-        known = rows >= 0
-        factors, biases = np.zeros((len(rows), self.rank), np.float32), np.zeros(len(rows), np.float32)
-        factors[known], biases[known] = self.user.factors[rows[known]], self.user.biases[rows[known]]
+        factors, biases = self.user.gather(users)
         return top_n_items(self.mu, factors, biases, self.item.factors, self.item.biases, n, seen)
 
 

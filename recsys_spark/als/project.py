@@ -34,11 +34,11 @@ def next_projection(executor: Executor, orders: Orders, order: Order) -> F64:
         solved = current + _step(executor, orders, order, scales, penalty, current)
     elif held:
         sums = executor.held_sums(order, scales, whole=True)
-        with executor.meter.solving():
+        with executor.meter.during("driver"):
             solved = solve_held(sums.normal, sums.right, order.rank, scales, penalty, current)
     else:
         sums = executor.projection_sums(order, scales)
-        with executor.meter.solving():
+        with executor.meter.during("driver"):
             solved = solve_projection(sums.normal, sums.right, scales, penalty, current)
     out[:, : solved.shape[1]] = solved
     return out

@@ -46,22 +46,16 @@ class BroadcastExchange:
         self._own: dict[int, Broadcast[F32]] = {}
 
     def publish(self, side: int, factors: F32, biases: F32) -> None:
-        """See `Exchange`. The side's last broadcast is destroyed: passes are eager, nothing refers to it any more."""
-        old = self._rows.get(side)
-        self._rows[side] = self._sc.broadcast(Other(pad(factors), biases))
-        if old is not None:
-            old.destroy()
+        """See `Exchange`."""
+        self._put(self._rows, side, Other(pad(factors), biases))
 
     def fix_biases(self, side: int, biases: F32) -> None:
         """See `Exchange`."""
-        self._kept[side] = self._sc.broadcast(biases)
+        self._put(self._kept, side, biases)
 
     def publish_own(self, side: int, own: F32) -> None:
-        """See `Exchange`; as `publish`."""
-        old = self._own.get(side)
-        self._own[side] = self._sc.broadcast(own)
-        if old is not None:
-            old.destroy()
+        """See `Exchange`."""
+        self._put(self._own, side, own)
 
     def views(self, side: int) -> BroadcastViews:
         """What a pass over ``side`` ships."""
@@ -75,11 +69,17 @@ class BroadcastExchange:
 
     def close(self) -> None:
         """Destroy every broadcast."""
-        for rows in self._rows.values():
-            rows.destroy()
-        for held in (*self._kept.values(), *self._own.values()):
-            held.destroy()
-        self._rows, self._kept, self._own = {}, {}, {}
+        for shared in (self._rows, self._kept, self._own):
+            for held in shared.values():
+                held.destroy()
+            shared.clear()
+
+    def _put(self, shared: dict[int, Broadcast[Any]], side: int, value: Any) -> None:
+        """Share a value; the side's last broadcast is destroyed: passes are eager, nothing refers to it any more."""
+        old = shared.get(side)
+        shared[side] = self._sc.broadcast(value)
+        if old is not None:
+            old.destroy()
 
 
 class Stages(Executor):

@@ -41,10 +41,7 @@ def effective_counts(block: Block, feedback: float | None) -> F64:
 
 def most_repeats(rows: Csr) -> int:
     """How often one (row, column) pair is given at most; 1 where no pair is given twice."""
-    again = rows.cols[1:] == rows.cols[:-1]
-    firsts = rows.indptr[1:-1]
-    again[firsts[(firsts > 0) & (firsts < len(rows.cols))] - 1] = False
-    edges = np.flatnonzero(np.diff(np.r_[False, again, False]))
+    edges = np.flatnonzero(np.diff(np.r_[False, rows.repeated(), False]))
     return 1 + int((edges[1::2] - edges[::2]).max(initial=0))
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_spark.als import history
-from recsys_spark.als.begin import check_initial, projection_of, rows_of
+from recsys_spark.als.begin import check_initial, projection_of
 from recsys_spark.als.checkpoint import Checkpoint, Checkpoints, Progress
 from recsys_spark.als.executor import Executor
 from recsys_spark.als.history import Iteration, Phases, Terms
@@ -27,6 +27,7 @@ from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.errors import FitError
 from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.kernels.exact import off_grid
+from recsys_spark.kernels.start import keys_of
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +79,9 @@ def train(
     DataError
         Where a checkpoint is damaged or of another release.
     """
-    fit = _Fit(executor, settings, columns, watch or (lambda event: None))
     if initial is not None:
         check_initial(initial, settings.rank)
-    return fit.run(initial, checkpoints)
+    return _Fit(executor, settings, columns, watch or (lambda event: None)).run(initial, checkpoints)
 
 
 @dataclass
@@ -195,13 +195,13 @@ class _Fit:
     def _start_from(self, initial: FittedModel) -> None:
         for side in (USERS, ITEMS):
             known = initial.user if side == USERS else initial.item
-            factors, biases = rows_of(known, self.executor.plan.side(side))
+            factors, biases = known.gather(self.executor.plan.side(side).ids)
             if self.orders.side(side).bias != "learned":
                 biases = self.executor.rows(side)[1]
             factors = np.maximum(factors, 0.0) if self.settings.nonnegative else factors
             self.orders.max_bias[side] = float(np.abs(biases).max(initial=0.0))
             self.orders.projections[side] = projection_of(known, self.columns[side])
-            self.executor.restore(side, factors, biases)
+            self.executor.publish(side, factors, biases)
             order = self.orders.energy_order(side, float(np.abs(factors).max(initial=0.0)))
             reg, reg_bias = self.executor.energy(order)
             self.reg[side], self.reg_bias[side] = (float(off_grid(e, order.scale)) for e in (reg, reg_bias))
@@ -213,7 +213,7 @@ class _Fit:
         self._static_biases()
         for side in (USERS, ITEMS):
             model = found.model.user if side == USERS else found.model.item
-            self.executor.restore(side, model.factors, model.biases)
+            self.executor.publish(side, model.factors, model.biases)
             self.orders.max_bias[side] = progress.max_bias[side]
         self.orders.projections = _projections(found.model)
         self.sse, self.held_out_sse = progress.sse, progress.held_out_sse
@@ -253,7 +253,7 @@ class _Fit:
             for side in (initial.user, initial.item):
                 for array in (side.factors, side.biases, side.projection, side.projection_bias):
                     digest.update(array.tobytes())
-                digest.update(repr(side.ids.to_numpy(zero_copy_only=False).tobytes()).encode())
+                digest.update(keys_of(side.ids.to_numpy(zero_copy_only=False)).tobytes())
         return digest.hexdigest()
 
     def _solve_projection(self, side: int, ticket: str) -> None:

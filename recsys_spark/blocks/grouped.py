@@ -90,9 +90,7 @@ def _sort(csr: Csr) -> None:
     moves = col_order(csr.indptr, csr.cols)
     if moves is not None:
         _move(csr, *moves)
-    repeated = csr.cols[1:] == csr.cols[:-1]  # an entry and the next one are of one cell
-    between = csr.indptr[1:-1]
-    repeated[between[(between > 0) & (between < len(csr.cols))] - 1] = False
+    repeated = csr.repeated()
     if repeated.any():
         cells = np.cumsum(np.r_[True, ~repeated])
         where = np.flatnonzero(np.r_[False, repeated] | np.r_[repeated, False])

@@ -10,6 +10,7 @@ and K + 1 right-hand sides that the factorisation solves on its way. ``lanes`` i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -31,7 +32,15 @@ from recsys_spark.kernels.tile import (
 
 BLOCK = 4
 EXTRA = 4  # columns beside the triangle
+_Entries = dict[tuple[int, int], ir.Value]  # of a block, by row and column in it
+_Factors = tuple[list[ir.Value], list[ir.Value]]  # a vector for each of its rows, and for each of its columns
+_EVERY = [(m, n) for m in range(BLOCK) for n in range(BLOCK)]
 SMALL = 1e-5  # pivots this small against their diagonal are left to float64
+
+
+def _place(builder: ir.IRBuilder, lanes: Any, row: ir.Value, col: ir.Value) -> ir.Value:
+    """Where entry (row, col) of a (K, K + 4, 16) matrix begins."""
+    return builder.mul(builder.add(builder.mul(row, constant(len(lanes) + EXTRA)), col), constant(LANES))
 
 
 @intrinsic
@@ -58,13 +67,13 @@ def to_lanes(
 def from_lanes(typing: Any, out: Any, i: Any, j: Any, source: Any, lanes: Any) -> tuple[Any, Callable[..., Any]]:
     """out[:, i, j + t] = source[i, j + t] for t < 16: the way back of a piece of a row of sixteen matrices."""
     require(types.float32, out, source)
-    row, width = stride(len(lanes)), len(lanes) + EXTRA
+    row = stride(len(lanes))
     matrix = (len(lanes) + 2) * row
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         o, s = (Pointer(context, builder, signature.args[n], args[n]) for n in (0, 3))
-        at = builder.add(builder.mul(args[1], constant(width)), args[2])
-        rows = [s.vector(builder.mul(builder.add(at, constant(t)), constant(LANES))) for t in range(LANES)]
+        at = _place(builder, lanes, args[1], args[2])
+        rows = [s.vector(builder.add(at, constant(t * LANES))) for t in range(LANES)]
         to = builder.add(builder.mul(args[1], constant(row)), args[2])
         for lane, moved in enumerate(_transposed(builder, rows)):
             o.store(moved, builder.add(to, constant(lane * matrix)))
@@ -88,6 +97,24 @@ def _transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
     return rows
 
 
+def _block(builder: ir.IRBuilder, row: ir.Value, col: ir.Value) -> tuple[list[ir.Value], list[ir.Value]]:
+    """The rows and columns of the block that begins at (row, col)."""
+    rows, cols = ([builder.add(first, constant(m)) for m in range(BLOCK)] for first in (row, col))
+    return rows, cols
+
+
+def _summed(
+    builder: ir.IRBuilder, begun: _Entries, begin: ir.Value, end: ir.Value, factors: Callable[[ir.Value], _Factors]
+) -> _Entries:
+    """begun[m, n] + Σ_{begin ≤ r < end} left[m] right[n], with (left, right) = factors(r); sums held in registers."""
+    sums = {at: cgutils.alloca_once_value(builder, value) for at, value in begun.items()}
+    with cgutils.for_range(builder, end, start=begin) as loop:
+        left, right = factors(loop.index)
+        for (m, n), total in sums.items():
+            builder.store(fma(builder, left[m], right[n], builder.load(total)), total)
+    return {at: builder.load(total) for at, total in sums.items()}
+
+
 @intrinsic
 def factor_block(
     typing: Any, a: Any, u: Any, pivots: Any, bad: Any, i: Any, j: Any, diagonal: Any, lanes: Any
@@ -98,26 +125,21 @@ def factor_block(
     `SMALL` of its diagonal entry are marked in ``bad`` (1, 16).
     """
     require(types.float32, a, u, pivots, bad)
-    width = len(lanes) + EXTRA
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         source, factor, inverse, flags = (Pointer(context, builder, signature.args[n], args[n]) for n in range(4))
         row, col = args[4], args[5]
 
-        def place(r: ir.Value, c: ir.Value) -> ir.Value:
-            return builder.mul(builder.add(builder.mul(r, constant(width)), c), constant(LANES))
-
-        rows = [builder.add(row, constant(m)) for m in range(BLOCK)]
-        cols = [builder.add(col, constant(m)) for m in range(BLOCK)]
-        wanted = [(m, n) for m in range(BLOCK) for n in range(BLOCK) if not len(diagonal) or n >= m]
+        place = partial(_place, builder, lanes)
+        rows, cols = _block(builder, row, col)
+        wanted = [(m, n) for m, n in _EVERY if not len(diagonal) or n >= m]
         begun = {(m, n): source.vector(place(rows[m], cols[n])) for m, n in wanted}
-        sums = {at: cgutils.alloca_once_value(builder, value) for at, value in begun.items()}
-        with cgutils.for_range(builder, row) as loop:
-            left = [builder.fneg(factor.vector(place(loop.index, r))) for r in rows]
-            right = [factor.vector(place(loop.index, c)) for c in cols]
-            for m, n in wanted:
-                builder.store(fma(builder, left[m], right[n], builder.load(sums[m, n])), sums[m, n])
-        value = {at: builder.load(total) for at, total in sums.items()}
+
+        def factors_of(before: ir.Value) -> _Factors:
+            left = [builder.fneg(factor.vector(place(before, r))) for r in rows]
+            return left, [factor.vector(place(before, c)) for c in cols]
+
+        value = _summed(builder, begun, constant(0), row, factors_of)
         for c in range(BLOCK):
             if len(diagonal):
                 pivot = value[c, c]
@@ -153,29 +175,23 @@ def inverse_block(
 ) -> tuple[Any, Callable[..., Any]]:
     """Rows i:i+4, columns j:j+4 (j ≤ i) of T = U⁻ᵀ, lower triangular, once all rows before i are there."""
     require(types.float32, u, t, pivots)
-    width = len(lanes) + EXTRA
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         factor, out, inverse = (Pointer(context, builder, signature.args[n], args[n]) for n in range(3))
         row, col = args[3], args[4]
 
-        def place(r: ir.Value, c: ir.Value) -> ir.Value:
-            return builder.mul(builder.add(builder.mul(r, constant(width)), c), constant(LANES))
-
-        rows = [builder.add(row, constant(m)) for m in range(BLOCK)]
-        cols = [builder.add(col, constant(m)) for m in range(BLOCK)]
+        place = partial(_place, builder, lanes)
+        rows, cols = _block(builder, row, col)
         zero, one = (splat(builder, ir.Constant(ir.FloatType(), x), FLOATS) for x in (0.0, 1.0))
-        every = [(m, n) for m in range(BLOCK) for n in range(BLOCK)]
+
+        def factors_of(before: ir.Value) -> _Factors:
+            left = [builder.fneg(factor.vector(place(before, r))) for r in rows]
+            return left, [out.vector(place(before, c)) for c in cols]
+
         if len(diagonal):
-            value = {(m, n): one if m == n else zero for m, n in every}
+            value = {(m, n): one if m == n else zero for m, n in _EVERY}
         else:
-            sums = {at: cgutils.alloca_once_value(builder, zero) for at in every}
-            with cgutils.for_range(builder, row, start=col) as loop:
-                left = [builder.fneg(factor.vector(place(loop.index, r))) for r in rows]
-                right = [out.vector(place(loop.index, c)) for c in cols]
-                for m, n in every:
-                    builder.store(fma(builder, left[m], right[n], builder.load(sums[m, n])), sums[m, n])
-            value = {at: builder.load(total) for at, total in sums.items()}
+            value = _summed(builder, dict.fromkeys(_EVERY, zero), col, row, factors_of)
         for c in range(BLOCK):
             scale = inverse.vector(builder.mul(rows[c], constant(LANES)))
             for n in range(BLOCK):
@@ -194,25 +210,22 @@ def inverse_block(
 def square_block(typing: Any, out: Any, t: Any, i: Any, j: Any, lanes: Any) -> tuple[Any, Callable[..., Any]]:
     """Rows i:i+4, columns j:j+4 (i ≤ j) of out = TᵀT, T lower triangular: (UᵀU)⁻¹."""
     require(types.float32, out, t)
-    width = len(lanes) + EXTRA
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         o, source = (Pointer(context, builder, signature.args[n], args[n]) for n in range(2))
         row, col = args[2], args[3]
 
-        def place(r: ir.Value, c: ir.Value) -> ir.Value:
-            return builder.mul(builder.add(builder.mul(r, constant(width)), c), constant(LANES))
+        place = partial(_place, builder, lanes)
+        rows, cols = _block(builder, row, col)
+
+        def factors_of(after: ir.Value) -> _Factors:
+            left = [source.vector(place(after, r)) for r in rows]
+            return left, [source.vector(place(after, c)) for c in cols]
 
         zero = splat(builder, ir.Constant(ir.FloatType(), 0.0), FLOATS)
-        every = [(m, n) for m in range(BLOCK) for n in range(BLOCK)]
-        sums = {at: cgutils.alloca_once_value(builder, zero) for at in every}
-        with cgutils.for_range(builder, constant(len(lanes)), start=col) as loop:
-            left = [source.vector(place(loop.index, builder.add(row, constant(m)))) for m in range(BLOCK)]
-            right = [source.vector(place(loop.index, builder.add(col, constant(n)))) for n in range(BLOCK)]
-            for m, n in every:
-                builder.store(fma(builder, left[m], right[n], builder.load(sums[m, n])), sums[m, n])
-        for m, n in every:
-            o.store(builder.load(sums[m, n]), place(builder.add(row, constant(m)), builder.add(col, constant(n))))
+        total = _summed(builder, dict.fromkeys(_EVERY, zero), col, constant(len(lanes)), factors_of)
+        for (m, n), entry in total.items():
+            o.store(entry, place(rows[m], cols[n]))
         return context.get_dummy_value()
 
     return types.void(out, t, types.int64, types.int64, lanes), codegen
@@ -224,7 +237,6 @@ def eliminate(
 ) -> tuple[Any, Callable[..., Any]]:
     """One step of a substitution: x_c *= 1 / U_cc, then x_j -= U_cj x_c (U_jc going ``back``) for begin ≤ j < end."""
     require(types.float32, x, u, pivots)
-    width = len(lanes) + EXTRA
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         out, factor, inverse = (Pointer(context, builder, signature.args[n], args[n]) for n in (0, 2, 3))
@@ -234,7 +246,7 @@ def eliminate(
         negative = builder.fneg(value)
         with cgutils.for_range(builder, args[5], start=args[4]) as loop:
             r, c = (loop.index, args[1]) if len(back) else (args[1], loop.index)
-            entry = factor.vector(builder.mul(builder.add(builder.mul(r, constant(width)), c), constant(LANES)))
+            entry = factor.vector(_place(builder, lanes, r, c))
             at = builder.mul(loop.index, constant(LANES))
             out.store(fma(builder, negative, entry, out.vector(at)), at)
         return context.get_dummy_value()
@@ -249,19 +261,16 @@ def take_row(
     """Residual -= (row and column i of the symmetric a) theta, entries j ≥ i only, j < ``end``; float64 (≥ end, 16)."""
     require(types.float64, residual, theta)
     require(types.float32, a)
-    width = len(lanes) + EXTRA
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         out, x, matrix = (Pointer(context, builder, signature.args[n], args[n]) for n in range(3))
-        row = builder.mul(args[3], constant(width))
         own = builder.mul(args[3], constant(LANES))
         here = builder.fneg(x.vector(own))
-        entry = builder.fpext(matrix.vector(builder.mul(builder.add(row, args[3]), constant(LANES))), WIDES)
+        entry = builder.fpext(matrix.vector(_place(builder, lanes, args[3], args[3])), WIDES)
         total = cgutils.alloca_once_value(builder, fma(builder, here, entry, out.vector(own)))
         with cgutils.for_range(builder, args[4], start=builder.add(args[3], constant(1))) as loop:
             at = builder.mul(loop.index, constant(LANES))
-            a_ij = matrix.vector(builder.mul(builder.add(row, loop.index), constant(LANES)))
-            entry = builder.fpext(a_ij, WIDES)
+            entry = builder.fpext(matrix.vector(_place(builder, lanes, args[3], loop.index)), WIDES)
             builder.store(fma(builder, builder.fneg(x.vector(at)), entry, builder.load(total)), total)
             out.store(fma(builder, here, entry, out.vector(at)), at)
         out.store(builder.load(total), own)

@@ -39,6 +39,13 @@ class Csr(NamedTuple):
         owner = np.repeat(np.arange(self.n_rows), np.diff(self.indptr))
         return np.bincount(owner, self.weights.astype(np.float64), self.n_rows).astype(np.float64, copy=False)
 
+    def repeated(self) -> NDArray[np.bool_]:
+        """Whether each entry but the last and the one after it are of one cell: bool (max(m - 1, 0),)."""
+        again = self.cols[1:] == self.cols[:-1]
+        firsts = self.indptr[1:-1]
+        again[firsts[(firsts > 0) & (firsts < len(self.cols))] - 1] = False
+        return again
+
 
 class Other(NamedTuple):
     """The rows of the other side that a block refers to."""

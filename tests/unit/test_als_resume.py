@@ -11,6 +11,7 @@ import pytest
 from fit_bits import Disk, bits
 from problems import problem
 from recsys_spark.als.history import Iteration
+from recsys_spark.als.model_io import load_model, save_model
 from recsys_spark.als.settings import AlsSettings, SideSettings, StopSettings
 from recsys_spark.als.train import HalfStep, train
 from recsys_spark.errors import ConfigError
@@ -77,6 +78,21 @@ def test_a_checkpoint_belongs_to_its_data_and_settings(tmp_path: Path) -> None:
     longer = SETTINGS.model_copy(update={"max_iter": 9})
     train(p.executor(), longer, p.columns, checkpoints=disk)
     assert disk.cleared[-1] in first
+
+
+def test_the_checkpoint_of_a_warm_start_is_known_again_by_ids_that_are_strings(tmp_path: Path) -> None:
+    p, disk = problem(), Disk(tmp_path, every=2)
+    names = pa.compute.binary_join_element_wise("user ", pa.compute.cast(p.ratings["user"], pa.string()), "")
+    p.ratings = p.ratings.set_column(0, "user", names)
+    p.user_features = p.user_features.slice(0, 0)
+    p.user_features = p.user_features.set_column(0, "id", pa.chunked_array([[]], pa.string()))
+    model = train(p.executor(), SETTINGS, p.columns)
+    for _ in range(2):
+        save_model(model, tmp_path / "initial")
+        initial = load_model(tmp_path / "initial")  # its ids are new objects each time
+        train(p.executor(), SETTINGS, p.columns, initial=initial, checkpoints=disk)
+        (tmp_path / "initial").rename(tmp_path / f"used-{len(disk.cleared)}")
+    assert disk.cleared[0] == disk.cleared[1]
 
 
 def test_a_warm_start_goes_on_below_where_the_model_was() -> None:
