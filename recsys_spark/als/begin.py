@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,14 +12,17 @@ from recsys_spark.errors import ConfigError
 from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.kernels.rows import F64
 
+if TYPE_CHECKING:
+    from recsys_spark.als.spread import SpreadModel, SpreadSide
 
-def check_initial(model: FittedModel, rank: int) -> None:
+
+def check_initial(model: FittedModel | SpreadModel, rank: int) -> None:
     """Raise ConfigError where a fit of that rank cannot begin from the model."""
     if model.rank != rank:
         raise ConfigError(f"the initial model has rank {model.rank}, the fit {rank}: set rank to {model.rank}")
 
 
-def projection_of(side: SideModel, columns: Sequence[FeatureColumn]) -> F64:
+def projection_of(side: SideModel | SpreadSide, columns: Sequence[FeatureColumn]) -> F64:
     """W̃ (d, k + 1) of the fit's feature columns: the model's where it has one of that group and name, else zero."""
     known = {(c.group, c.name): c.index for c in side.columns}
     out = np.zeros((len(columns), side.rank + 1))

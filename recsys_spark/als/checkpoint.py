@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 import logging
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from recsys_spark import __version__, lake
-from recsys_spark.als.model import FittedModel
 from recsys_spark.als.model_uri import load_model_uri, save_model_uri
 from recsys_spark.errors import DataError
 
@@ -50,8 +50,8 @@ class Checkpoint:
     """One iteration's end. ``model`` holds its rows and the history so far, ``best`` those of the best iteration."""
 
     progress: Progress
-    model: FittedModel
-    best: FittedModel
+    model: Any
+    best: Any
 
 
 class Checkpoints(Protocol):
@@ -78,18 +78,28 @@ class LakeCheckpoints:
     root : str
     every : int
         Iterations between checkpoints.
+    save, load : callables, optional
+        How a model goes to a URI and comes from one.
     """
 
-    def __init__(self, spark: SparkSession, root: str, every: int) -> None:
+    def __init__(
+        self,
+        spark: SparkSession,
+        root: str,
+        every: int,
+        save: Callable[[SparkSession, Any, str], None] = save_model_uri,
+        load: Callable[[SparkSession, str], Any] = load_model_uri,
+    ) -> None:
         self.spark, self.root, self.every = spark, root.rstrip("/"), every
+        self._save, self._load = save, load
 
     def save(self, fingerprint: str, checkpoint: Checkpoint) -> None:
         """See `Checkpoints`. The pointer is swapped once all is written; what a crash leaves is removed next time."""
         folder = f"{self.root}/{fingerprint}"
         name = f"iteration-{checkpoint.progress.iteration:05d}-{uuid.uuid4().hex[:8]}"
-        save_model_uri(self.spark, checkpoint.model, f"{folder}/{name}/{MODEL}")
+        self._save(self.spark, checkpoint.model, f"{folder}/{name}/{MODEL}")
         if checkpoint.best.best_iteration != checkpoint.progress.iteration:
-            save_model_uri(self.spark, checkpoint.best, f"{folder}/{name}/{BEST}")
+            self._save(self.spark, checkpoint.best, f"{folder}/{name}/{BEST}")
         state = {"version": __version__, "fingerprint": fingerprint, "progress": asdict(checkpoint.progress)}
         lake.write_text(self.spark, f"{folder}/{name}/{STATE}", json.dumps(state, indent=2) + "\n")
         lake.write_text(self.spark, f"{folder}/{LATEST}", name)
@@ -113,9 +123,9 @@ class LakeCheckpoints:
                 f"the checkpoint {source} is of release {state.get('version')}, this is {__version__}: its "
                 f"fit would not go on to the same result; finish it with that release, or remove {folder}"
             )
-        model = load_model_uri(self.spark, f"{source}/{MODEL}")
+        model = self._load(self.spark, f"{source}/{MODEL}")
         apart = lake.exists(self.spark, f"{source}/{BEST}")
-        best = load_model_uri(self.spark, f"{source}/{BEST}") if apart else model
+        best = self._load(self.spark, f"{source}/{BEST}") if apart else model
         log.info("resuming after iteration %d from %s", progress.iteration, source)
         return Checkpoint(progress, model, best)
 

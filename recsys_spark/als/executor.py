@@ -1,6 +1,7 @@
-"""The face that the training loop sees: passes over one side's blocks. Two implementations: Spark stages, in-process.
+"""The face that the training loop sees: passes over one side's blocks. Driver.
 
-Both run the same functions of `als.work` on the same blocks, so they give the same bits.
+Implementations: `inprocess` (one process), `stages` (Spark, rows broadcast), `routed` (Spark, rows shuffled). All run
+the same functions of `als.work` on the same blocks, so they give the same bits.
 """
 
 from __future__ import annotations
@@ -8,48 +9,34 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeVar
-
-import numpy as np
+from typing import Any, Generic, TypeVar
 
 from recsys_spark.als import project_work, restart, work
 from recsys_spark.als.meter import Done, Meter
+from recsys_spark.als.model import FitFacts, SideFacts
+from recsys_spark.als.work import Needs
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block
 from recsys_spark.blocks.plan import Plan
 from recsys_spark.errors import FitError
 from recsys_spark.kernels.projection import ProjectionSums, Scales
-from recsys_spark.kernels.rows import F32, F64
+from recsys_spark.kernels.rows import F64
 from recsys_spark.kernels.sweep import SweepSums
 
 Result = TypeVar("Result")
 Work = Callable[[Block, work.View], Result]
+Model = TypeVar("Model")
+"""What a fit makes."""
 
 
-class Exchange(Protocol):
-    """How solved rows reach the blocks that refer to them."""
+class Executor(ABC, Generic[Model]):
+    """Passes over the blocks of a plan."""
 
-    def publish(self, side: int, factors: F32, biases: F32) -> None:
-        """Make a side's rows, factors (n, k) and biases (n,), those that `view` shows from now on."""
+    forgets = False
+    """Whether rows are read back from each checkpoint, so that all that led there can be forgotten."""
 
-    def fix_biases(self, side: int, biases: F32) -> None:
-        """Hold a side's biases (n,) fixed: its own blocks see them in their views."""
-
-    def publish_own(self, side: int, own: F32) -> None:
-        """Make ``own`` (n, k + 1), what features leave over of a side's rows, known to its own blocks."""
-
-    def view(self, block: Block) -> work.View:
-        """The rows a block needs."""
-
-
-class Executor(ABC):
-    """Passes over the blocks of a plan. Driver."""
-
-    def __init__(self, plan: Plan, exchange: Exchange) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.exchange = exchange
         self.meter = Meter()
-        self._factors: list[F32] = [np.empty((0, 0), np.float32)] * 2
-        self._biases: list[F32] = [np.empty(0, np.float32)] * 2
 
     @property
     @abstractmethod
@@ -57,58 +44,80 @@ class Executor(ABC):
         """Tasks that run at a time."""
 
     @abstractmethod
-    def run(self, side: int, task: Work[Any], *, views: bool) -> list[Done]:
-        """``task(block, view)`` for every block of a side, in any order; no view where ``views`` is False."""
+    def run(self, side: int, task: Work[Any], needs: Needs) -> list[Done]:
+        """``task(block, view)`` for every block of a side, in any order."""
 
-    def map(self, side: int, task: Work[Result], *, views: bool = True) -> list[Result]:
-        """The results of `run`, metered."""
-        done = self.run(side, task, views=views)
-        self.meter.passed(done, self.at_a_time)
-        return [d.result for d in done]
+    @abstractmethod
+    def settle(self, side: int, task: Work[tuple[work.Rows, Any]], needs: Needs) -> list[Done]:
+        """As `run`, for a task that returns rows and a result: rows are those that views show from now on."""
+
+    @abstractmethod
+    def fix_biases(self, side: int) -> None:
+        """Hold a side's biases as they are: its own blocks see them in their views."""
+
+    @abstractmethod
+    def place(self, side: int, model: Model, *, biases: bool, nonnegative: bool) -> tuple[float, float]:
+        """Make a model's rows those of the side, zero for ids that it does not know; returns the largest |q_ia|, |c_i|.
+
+        Without ``biases``, those of the side stay as they are; ``nonnegative`` factors are raised to 0.
+        """
+
+    @abstractmethod
+    def snapshot(self) -> Any:
+        """Both sides' rows as they are, for `model`."""
+
+    @abstractmethod
+    def adopt(self, model: Model) -> Any:
+        """A model's rows as if they were a snapshot."""
+
+    @abstractmethod
+    def model(self, snapshot: Any, sides: Sequence[SideFacts], facts: FitFacts) -> Model:
+        """The model of a snapshot's rows."""
+
+    def finished(self, model: Model) -> Model:
+        """The fit's result, independent of the executor."""
+        return model
 
     @abstractmethod
     def close(self) -> None:
         """Leave nothing behind: no file, broadcast or persisted RDD."""
 
+    def map(self, side: int, task: Work[Result], needs: Needs = Needs.OTHER) -> list[Result]:
+        """The results of `run`, metered."""
+        return self._metered(self.run(side, task, needs))
+
+    def settled(self, side: int, task: Work[tuple[work.Rows, Result]], needs: Needs = Needs.OTHER) -> list[Result]:
+        """The results of `settle`, metered."""
+        return self._metered(self.settle(side, task, needs))
+
     def survey(self, side: int, feedback: float | None = None) -> list[work.Survey]:
         """Facts of a side's blocks, by start; with ``feedback`` α, of preferences and confidences."""
-        return sorted(
-            self.map(side, partial(work.survey_block, feedback=feedback), views=False), key=lambda s: s.start
-        )  # fmt: skip
+        task = partial(work.survey_block, feedback=feedback, counted=False)
+        return sorted(self.map(side, task, Needs.NOTHING), key=lambda s: s.start)
 
     def mean_sums(self, scale: float, feedback: float | None = None) -> tuple[int, int]:
         """(Σ w r, Σ w) on the grid."""
         task = partial(work.sum_block, scale=scale, feedback=feedback)
-        parts: Sequence[work.RowSums] = self.map(USERS, task, views=False)
+        parts: Sequence[work.RowSums] = self.map(USERS, task, Needs.NOTHING)
         return sum(p.weighted for p in parts), sum(p.weight for p in parts)
 
     def start(self, orders: Sequence[work.Order], seed: int) -> list[int]:
         """Initial factors of both sides, biases zero; returns each side's energy on its order's grid."""
-        energies = []
-        for side in (USERS, ITEMS):
-            task = partial(work.start_block, order=orders[side], seed=seed)
-            parts = sorted(self.map(side, task, views=False), key=lambda p: p.start)
-            factors = np.concatenate([p.factors for p in parts])
-            self.publish(side, factors, np.zeros(len(factors), np.float32))
-            energies.append(sum(p.energy for p in parts))
-        return energies
+        tasks = [partial(work.start_block, order=orders[side], seed=seed) for side in (USERS, ITEMS)]
+        return [sum(self.settled(side, task, Needs.NOTHING)) for side, task in enumerate(tasks)]
 
     def energy(self, order: work.Order) -> tuple[int, int]:
         """(Σ λ_i ‖q_i - Wᵀx_i‖², λ_b Σ (c_i - wᵀx_i)²) of a side's rows as they are, on the order's grid."""
-        factors, biases = self._factors[order.side], self._biases[order.side]
-        task = partial(restart.energy_block, order=order, factors=factors, biases=biases)
-        parts = self.map(order.side, task, views=False)
+        parts = self.map(order.side, partial(restart.energy_block, order=order), Needs.MINE)
         return sum(reg for reg, _ in parts), sum(bias for _, bias in parts)
 
     def fingerprint(self) -> list[int]:
         """A hash of each side's data, the same for every grid."""
-        return [sum(self.map(side, restart.hash_block, views=False)) % 2**64 for side in (USERS, ITEMS)]
+        return [sum(self.map(side, restart.hash_block, Needs.NOTHING)) % 2**64 for side in (USERS, ITEMS)]
 
     def show(self, order: work.Order) -> work.Shown:
-        """Publish, and return, what a half-sweep that led to a side's rows as they are would have left for others."""
-        factors, biases = self._factors[order.side], self._biases[order.side]
-        task = partial(work.show_block, order=order, factors=factors, biases=biases)
-        return self._show(order, self.map(order.side, task, views=False))
+        """Make known, and return, what a half-sweep that led to a side's rows as they are would have left."""
+        return _together(self.settled(order.side, partial(work.show_block, order=order), Needs.MINE))
 
     def edge_energy(self, side: int, scale: float) -> int:
         """The energy of a side's graph without α, on the grid."""
@@ -121,14 +130,10 @@ class Executor(ABC):
 
         Raises FitError naming the side and id of a row that has no solution.
         """
-        parts = sorted(self.map(order.side, partial(work.sweep_block, order=order)), key=lambda p: p.start)
+        needs = Needs.OTHER | Needs.MINE if order.biases_only else Needs.OTHER
+        parts = sorted(self.settled(order.side, partial(work.sweep_block, order=order), needs), key=lambda p: p.start)
         for p in parts:
             self._check(order.side, p.start, p.sums.failed)
-        biases = np.concatenate([p.biases for p in parts])
-        if order.rank == self._factors[order.side].shape[1]:
-            self.publish(order.side, np.concatenate([p.factors for p in parts]), biases)
-        else:  # a pass over biases alone leaves the factors as they are
-            self.publish(order.side, self._factors[order.side], biases)
         sums = SweepSums(
             sse=sum(p.sums.sse for p in parts),
             reg_factor=sum(p.sums.reg_factor for p in parts),
@@ -137,7 +142,7 @@ class Executor(ABC):
             failed=-1,
             unobserved=sum(p.sums.unobserved for p in parts),
         )
-        return sums, sum(p.held_out_sse for p in parts), self._show(order, [p.shown for p in parts])
+        return sums, sum(p.held_out_sse for p in parts), _together([p.shown for p in parts])
 
     def projection_sums(self, order: work.Order, scales: Scales) -> ProjectionSums:
         """Both sums of the projection's normal equations over all blocks of a side. Errors as `half_sweep`."""
@@ -169,30 +174,9 @@ class Executor(ABC):
         self.meter.moved += sum(p.sums.normal.nbytes + p.sums.right.nbytes for p in parts)
         return ProjectionSums(sum(p.sums.normal for p in parts), sum(p.sums.right for p in parts), -1)  # type: ignore[arg-type]
 
-    def rows(self, side: int) -> tuple[F32, F32]:
-        """(factors, biases) of a side as last published."""
-        return self._factors[side], self._biases[side]
-
-    def _show(self, order: work.Order, parts: Sequence[work.Shown]) -> work.Shown:
-        if order.shows_own:
-            own = np.concatenate([p.own for p in sorted(parts, key=lambda p: p.start)])
-            self.meter.moved += 2 * own.nbytes
-            with self.meter.during("exchange"):
-                self.exchange.publish_own(order.side, own)
-        return work.Shown(
-            start=0,
-            gram=sum(p.gram for p in parts),  # type: ignore[arg-type]
-            own=work.NO_OWN,
-            largest=max(p.largest for p in parts),
-            largest_own=max(p.largest_own for p in parts),
-        )
-
-    def publish(self, side: int, factors: F32, biases: F32) -> None:
-        """Make a side's rows, factors (n, k) and biases (n,), those that other passes see from now on."""
-        self._factors[side], self._biases[side] = factors, biases
-        self.meter.moved += 2 * (factors.nbytes + biases.nbytes)
-        with self.meter.during("exchange"):
-            self.exchange.publish(side, factors, biases)
+    def _metered(self, done: list[Done]) -> list[Any]:
+        self.meter.passed(done, self.at_a_time)
+        return [d.result for d in done]
 
     def _check(self, side: int, start: int, failed: int) -> None:
         if failed >= 0:
@@ -201,3 +185,11 @@ class Executor(ABC):
                 f"{name} {row!r} has no unique solution: its ratings leave a singular or non-finite system; "
                 f"raise the {name}'s reg (λ of the factors) or reg_bias above 0, or drop ratings that are not finite"
             )
+
+
+def _together(parts: Sequence[work.Shown]) -> work.Shown:
+    return work.Shown(
+        gram=sum(p.gram for p in parts),  # type: ignore[arg-type]
+        largest=max(p.largest for p in parts),
+        largest_own=max(p.largest_own for p in parts),
+    )

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from recsys_spark.als.executor import Executor, Work
+from recsys_spark.als.executor import Work
+from recsys_spark.als.gathering import Gathering
 from recsys_spark.als.keep import MemoryKeep
 from recsys_spark.als.meter import Done, timed
-from recsys_spark.als.work import NO_OWN, View
+from recsys_spark.als.work import NO_OTHER, NO_OWN, NO_ROWS, Needs, Rows, View
 from recsys_spark.blocks.layout import ITEMS, USERS, Block, other
 from recsys_spark.blocks.plan import Plan
 from recsys_spark.kernels.rows import F32, NO_F32, Other, pad
@@ -20,11 +21,13 @@ class LocalExchange:
 
     def __init__(self) -> None:
         self._rows: dict[int, Other] = {}
+        self._mine: dict[int, tuple[F32, F32]] = {}
         self._kept: dict[int, F32] = {}
         self._own: dict[int, F32] = {}
 
     def publish(self, side: int, factors: F32, biases: F32) -> None:
         """See `Exchange`."""
+        self._mine[side] = factors, biases
         self._rows[side] = Other(pad(factors), biases)
 
     def fix_biases(self, side: int, biases: F32) -> None:
@@ -35,14 +38,18 @@ class LocalExchange:
         """See `Exchange`."""
         self._own[side] = own
 
-    def view(self, block: Block) -> View:
+    def view(self, block: Block, needs: Needs) -> View:
         """See `Exchange`."""
-        kept = self._kept.get(block.side, NO_F32)
-        kept = kept[block.start : block.stop] if kept.size else kept
-        return View(self._rows[other(block.side)], kept, own=self._own.get(block.side, NO_OWN))
+        rows = slice(block.start, block.stop)
+        kept = self._kept.get(block.side, NO_F32)[rows]
+        mine = NO_ROWS
+        if Needs.MINE in needs:
+            mine = Rows(block.start, *(array[rows] for array in self._mine[block.side]))
+        across = self._rows[other(block.side)] if Needs.OTHER in needs else NO_OTHER
+        return View(across, kept, own=self._own.get(block.side, NO_OWN), own_start=block.start, mine=mine)
 
 
-class InProcess(Executor):
+class InProcess(Gathering):
     """Blocks of both sides, one after another, in this process."""
 
     def __init__(self, plan: Plan, blocks: Sequence[Block]) -> None:
@@ -54,13 +61,13 @@ class InProcess(Executor):
         """One after another."""
         return 1
 
-    def run(self, side: int, task: Work[Any], *, views: bool) -> list[Done]:
+    def run(self, side: int, task: Work[Any], needs: Needs) -> list[Done]:
         """See `Executor`."""
-        return [timed(task, b, partial(self._view, b, keep) if views else None) for b, keep in self._blocks[side]]
+        return [timed(task, b, partial(self._view, b, keep, needs)) for b, keep in self._blocks[side]]
 
     def close(self) -> None:
         """See `Executor`; memory is all there is."""
         self._blocks = {USERS: [], ITEMS: []}
 
-    def _view(self, block: Block, keep: MemoryKeep) -> View:
-        return self.exchange.view(block)._replace(keep=keep)
+    def _view(self, block: Block, keep: MemoryKeep, needs: Needs) -> View:
+        return self.exchange.view(block, needs)._replace(keep=keep)

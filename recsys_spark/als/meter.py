@@ -15,12 +15,13 @@ class Done(NamedTuple):
     result: Any
     view_seconds: float  # fetching the rows that the block refers to
     seconds: float  # the arithmetic
+    moved: int = 0  # bytes of rows that it sent to other blocks
 
 
-def timed(task: Callable[[Any, Any], Any], block: Any, view: Callable[[], Any] | None) -> Done:
+def timed(task: Callable[[Any, Any], Any], block: Any, view: Callable[[], Any]) -> Done:
     """Run a task on a block, with the view that ``view`` fetches. Executor."""
     began = time.perf_counter()
-    rows = view() if view else None
+    rows = view()
     fetched = time.perf_counter()
     result = task(block, rows)
     return Done(result, fetched - began, time.perf_counter() - fetched)
@@ -33,7 +34,7 @@ class Meter:
     compute: arithmetic on blocks, as long as it holds up the pass: summed over tasks, divided by those that run at a
     time.  exchange: publishing rows, and fetching them in tasks.  driver: solving for projections.  The rest of an
     iteration's seconds is Spark's: scheduling tasks, moving results.  moved: bytes of rows and sums that came to the
-    driver, and of rows that it published (once, however many executors fetch them).
+    driver, of rows that it published (once, however many executors fetch them), and of rows that blocks sent to others.
     """
 
     compute: float = 0.0
@@ -52,6 +53,7 @@ class Meter:
         longest = max((t.seconds for t in tasks), default=0.0)
         self.compute += max(longest, sum(t.seconds for t in tasks) / lanes)
         self.exchange += sum(t.view_seconds for t in tasks) / lanes
+        self.moved += sum(t.moved for t in tasks)
 
     @contextmanager
     def during(self, phase: Literal["exchange", "driver"]) -> Iterator[None]:

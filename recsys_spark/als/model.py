@@ -6,8 +6,9 @@ H (users) or W (items), d features wide, and its bias projection h or w.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from recsys_spark.blocks.partition import lookup
 from recsys_spark.errors import DataError
 from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.kernels.predict import score_pairs
+from recsys_spark.kernels.start import keys_of
 from recsys_spark.kernels.topk import SeenItems, top_n_items
 
 Unknown = Literal["fallback", "nan"]
@@ -55,6 +57,25 @@ phase and bytes moved as `als.meter` counts them."""
 
 MEASURED = tuple(n for n in HISTORY_SCHEMA.names if n.startswith(("seconds", "bytes")))
 """Columns of the history that no two fits share: all others have the same bits."""
+
+
+class SideFacts(NamedTuple):
+    """What a model holds of a side beside its rows; fields as `SideModel`'s."""
+
+    columns: tuple[FeatureColumn, ...]
+    projection: NDArray[np.float64]
+    projection_bias: NDArray[np.float64]
+
+
+class FitFacts(NamedTuple):
+    """What a model holds beside its sides; fields as `FittedModel`'s."""
+
+    mu: float
+    clip: tuple[float, float]
+    settings: AlsSettings
+    history: pa.Table
+    best_iteration: int
+    stop_reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +177,15 @@ class FittedModel:
     def rank(self) -> int:
         """Width k of both sides' factors."""
         return self.user.rank
+
+    def fingerprint(self) -> bytes:
+        """A hash of rows and projections."""
+        digest = hashlib.blake2b(digest_size=16)
+        for side in (self.user, self.item):
+            for array in (side.factors, side.biases, side.projection, side.projection_bias):
+                digest.update(array.tobytes())
+            digest.update(keys_of(side.ids.to_numpy(zero_copy_only=False)).tobytes())
+        return digest.digest()
 
     def predict(
         self,

@@ -2,6 +2,7 @@
 
     model.json               format version, μ, clip, settings, row counts: written last, so it vouches for the rest
     userFactors.parquet      id, factors list<float>, bias float, count double       (itemFactors likewise)
+                             a file, or a directory of files where no process held them all (`als.spread`)
     userProjection.parquet   group, name, factors list<double>, bias double, mean, std double or null   (item likewise)
     history.parquet          one row per iteration
 
@@ -12,8 +13,10 @@ first (`recsys_spark.als.model_uri`).
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from recsys_spark.als.model import HISTORY_SCHEMA, FittedModel, SideModel
+from recsys_spark.als.model import HISTORY_SCHEMA, FitFacts, FittedModel, SideFacts, SideModel
 from recsys_spark.als.settings import AlsSettings
 from recsys_spark.errors import DataError
 from recsys_spark.features.columns import FeatureColumn
@@ -41,6 +44,19 @@ def save_model(model: FittedModel, local_dir: str | Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(f"{target} exists and is not an empty directory; save the model elsewhere or remove it first")
     target.mkdir(parents=True, exist_ok=True)
+    sides = (model.user, model.item)
+    for name, side in zip(SIDES, sides, strict=True):
+        _write(_factors_table(side), target / rows_file(name))
+    write_rest(model, [(len(side), str(side.ids.type)) for side in sides], target)
+
+
+def rows_file(side: str) -> str:
+    """Where a side's rows are."""
+    return f"{side}Factors.parquet"
+
+
+def write_rest(model: Any, rows: Sequence[tuple[int, str]], target: Path) -> None:
+    """All of a model but its rows; ``rows``: how many there are of users, items, and the type of their ids."""
     facts: dict[str, Any] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -51,10 +67,9 @@ def save_model(model: FittedModel, local_dir: str | Path) -> None:
         "stop_reason": model.stop_reason,
         "settings": model.settings.model_dump(mode="json"),
     }
-    for name, side in zip(SIDES, (model.user, model.item), strict=True):
-        _write(_factors_table(side), target / f"{name}Factors.parquet")
+    for name, side, (n, ids) in zip(SIDES, (model.user, model.item), rows, strict=True):
         _write(_projection_table(side), target / f"{name}Projection.parquet")
-        facts[name] = {"rows": len(side), "features": len(side.columns), "ids": str(side.ids.type)}
+        facts[name] = {"rows": n, "features": len(side.columns), "ids": ids}
     _write(model.history.select(HISTORY_SCHEMA.names).cast(HISTORY_SCHEMA), target / HISTORY)
     (target / MODEL_JSON).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -66,19 +81,45 @@ def load_model(local_dir: str | Path) -> FittedModel:
     model.json says.
     """
     source = Path(local_dir)
-    facts = _read_facts(source)
-    try:
-        sides = [_read_side(source, name, facts[name], int(facts["rank"])) for name in SIDES]
-        return FittedModel(
-            user=sides[0],
-            item=sides[1],
-            mu=float(facts["mu"]),
-            clip=(float(facts["clip"][0]), float(facts["clip"][1])),
-            settings=AlsSettings.model_validate(facts["settings"]),
-            history=_read(source / HISTORY, HISTORY_SCHEMA),
-            best_iteration=int(facts["best_iteration"]),
-            stop_reason=str(facts["stop_reason"]),
+    rest = read_rest(source)
+    with _damage_named(source):
+        user, item = (
+            _read_side(source, name, facts, columns, rest.rank)
+            for name, facts, columns in zip(SIDES, rest.rows, rest.sides, strict=True)
         )
+        return FittedModel(user=user, item=item, **rest.facts._asdict())
+
+
+class Rest(NamedTuple):
+    """All of a saved model but its rows; users, items in order."""
+
+    facts: FitFacts
+    sides: tuple[SideFacts, SideFacts]
+    rows: tuple[Mapping[str, Any], Mapping[str, Any]]  # rows: how many; ids: their type
+    rank: int
+
+
+def read_rest(source: Path) -> Rest:
+    """What `write_rest` wrote; errors as `load_model`."""
+    found = _read_facts(source)
+    with _damage_named(source):
+        rank = int(found["rank"])
+        facts = FitFacts(
+            mu=float(found["mu"]),
+            clip=(float(found["clip"][0]), float(found["clip"][1])),
+            settings=AlsSettings.model_validate(found["settings"]),
+            history=_read(source / HISTORY, HISTORY_SCHEMA),
+            best_iteration=int(found["best_iteration"]),
+            stop_reason=str(found["stop_reason"]),
+        )
+        user, item = (_read_columns(source, name, found[name], rank) for name in SIDES)
+        return Rest(facts, (user, item), (found["user"], found["item"]), rank)
+
+
+@contextmanager
+def _damage_named(source: Path) -> Iterator[None]:
+    try:
+        yield
     except (KeyError, IndexError, TypeError, ValueError, ValidationError) as problem:
         raise DataError(
             f"{source / MODEL_JSON} is damaged or does not fit the tables beside it: {problem}"
@@ -128,7 +169,7 @@ def _factors_table(side: SideModel) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=_factors_schema(side.ids.type))
 
 
-def _projection_table(side: SideModel) -> pa.Table:
+def _projection_table(side: Any) -> pa.Table:
     facts = [
         pa.array([column.group for column in side.columns], pa.string()),
         pa.array([column.name for column in side.columns], pa.string()),
@@ -140,38 +181,53 @@ def _projection_table(side: SideModel) -> pa.Table:
     return pa.Table.from_arrays(facts, schema=PROJECTION_SCHEMA)
 
 
-def _read_side(source: Path, name: str, facts: dict[str, Any], rank: int) -> SideModel:
+def _read_side(source: Path, name: str, facts: Mapping[str, Any], rest: SideFacts, rank: int) -> SideModel:
     kinds = {"int64": pa.int64(), "string": pa.string(), "large_string": pa.large_string()}
     if facts["ids"] not in kinds:
         raise ValueError(f"{name} ids have the unknown type {facts['ids']!r}")
-    rows_path, columns_path = source / f"{name}Factors.parquet", source / f"{name}Projection.parquet"
-    rows, columns = _read(rows_path, _factors_schema(kinds[facts["ids"]])), _read(columns_path, PROJECTION_SCHEMA)
-    for table, path, expected in ((rows, rows_path, facts["rows"]), (columns, columns_path, facts["features"])):
-        if table.num_rows != expected:
-            raise DataError(
-                f"{path} holds {table.num_rows} rows, {MODEL_JSON} says {expected}: the model is incomplete"
-            )
+    path, schema = source / rows_file(name), _factors_schema(kinds[facts["ids"]])
+    if path.is_dir():
+        parts = [_read(part, schema) for part in sorted(path.glob("*.parquet"))]
+        rows = pa.concat_tables(parts or [schema.empty_table()]).sort_by("id")
+    else:
+        rows = _read(path, schema)
+    _check_rows(rows, path, facts["rows"])
     side = SideModel(
         ids=_one_chunk(rows["id"]),
-        factors=_matrix(rows["factors"], rank, np.float32, rows_path),
+        factors=_matrix(rows["factors"], rank, np.float32, path),
         biases=rows["bias"].to_numpy().astype(np.float32),
         counts=rows["count"].to_numpy().astype(np.float64),
+        **rest._asdict(),
+    )
+    _check_finite(path, side.factors, side.biases)
+    return side
+
+
+def _read_columns(source: Path, name: str, facts: Mapping[str, Any], rank: int) -> SideFacts:
+    path = source / f"{name}Projection.parquet"
+    columns = _read(path, PROJECTION_SCHEMA)
+    _check_rows(columns, path, facts["features"])
+    found = SideFacts(
         columns=tuple(
             FeatureColumn(index=index, group=row["group"], name=row["name"], mean=row["mean"], std=row["std"])
             for index, row in enumerate(columns.drop_columns(["factors", "bias"]).to_pylist())
         ),
-        projection=_matrix(columns["factors"], rank, np.float64, columns_path),
+        projection=_matrix(columns["factors"], rank, np.float64, path),
         projection_bias=columns["bias"].to_numpy().astype(np.float64),
     )
-    for what, array, path in (
-        ("factors", side.factors, rows_path),
-        ("biases", side.biases, rows_path),
-        ("factors", side.projection, columns_path),
-        ("biases", side.projection_bias, columns_path),
-    ):
+    _check_finite(path, found.projection, found.projection_bias)
+    return found
+
+
+def _check_rows(table: pa.Table, path: Path, expected: int) -> None:
+    if table.num_rows != expected:
+        raise DataError(f"{path} holds {table.num_rows} rows, {MODEL_JSON} says {expected}: the model is incomplete")
+
+
+def _check_finite(path: Path, factors: NDArray[Any], biases: NDArray[Any]) -> None:
+    for what, array in (("factors", factors), ("biases", biases)):
         if not np.isfinite(array).all():
             raise DataError(f"{path} holds {what} that are null or not finite numbers: the model is damaged")
-    return side
 
 
 def _write(table: pa.Table, path: Path) -> None:

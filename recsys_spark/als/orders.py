@@ -32,8 +32,7 @@ _GROWTH = 2.0**20  # of the largest factor in a half-sweep, that the grid of a G
 class Facts:
     """What is known of the data before the first pass."""
 
-    counts: tuple[F64, F64]  # Σw per row of users, items
-    weights: tuple[F64, F64]  # the same of the weights that are fitted
+    rows: tuple[int, int]  # of users, items
     ratings: int
     held_out: int
     low: float
@@ -54,8 +53,7 @@ class Facts:
             return tuple(max(getattr(s, name) for s in side) for side in both)
 
         return cls(
-            (np.concatenate([s.counts for s in users]), np.concatenate([s.counts for s in items])),
-            (np.concatenate([s.weights for s in users]), np.concatenate([s.weights for s in items])),
+            (sum(s.rows for s in users), sum(s.rows for s in items)),
             sum(s.ratings for s in users),
             sum(s.held_out for s in users),
             min(s.low for s in users),
@@ -175,7 +173,7 @@ class Orders:
         order = self.order(side)
         if not gram_bound:
             return order
-        return replace(order, gram_grid=GramGrid.within(gram_bound, len(self.facts.counts[side])))
+        return replace(order, gram_grid=GramGrid.within(gram_bound, self.facts.rows[side]))
 
     def gram_bounds(self) -> tuple[float, float]:
         """What `show_order` needs to make the sides' Grams again."""
@@ -187,7 +185,7 @@ class Orders:
         empty = np.zeros((len(self.projections[side]), 1))
         return replace(
             self.order(side), rank=0, learned=True, projection=empty, unseen=ALL_SEEN, gram_grid=None, graph_weight=0.0,
-            nonnegative=False,
+            nonnegative=False, biases_only=True,
         )  # fmt: skip
 
     def projection_scales(self, side: int) -> Scales:
@@ -207,7 +205,7 @@ class Orders:
 
     def edge_scale(self, side: int) -> float:
         """The grid of the graph's energy without α, ½ Σ_ij S_ij ‖v_i - v_j‖² ≤ 2 Σ_i d_i ‖v_i‖²."""
-        rows, degree = len(self.facts.counts[side]), self.facts.max_degree[side]
+        rows, degree = self.facts.rows[side], self.facts.max_degree[side]
         return scale_for(4 * rows * degree * self._own_bound(side) ** 2)
 
     @property
@@ -230,7 +228,7 @@ class Orders:
         bound = self.facts.total_weight_bound * (self._spread() + biases) ** 2
         weight, target = self._cells()
         if target is not None:
-            cells = len(self.facts.counts[USERS]) * len(self.facts.counts[ITEMS])
+            cells = self.facts.rows[USERS] * self.facts.rows[ITEMS]
             bound += weight * cells * (abs(target - self.mean) + biases) ** 2
         repeats = self.facts.most_repeats
         # A pair given twice is taken twice from the cells without a rating, whose sum may then be negative.
@@ -261,7 +259,7 @@ class Orders:
             return None
         biases = self.max_bias[side] + self.max_bias[other(side)]
         largest = max(self.shown[USERS].largest, self.shown[ITEMS].largest, self._spread() + biases, 1.0)
-        return GramGrid.within(_GROWTH * largest, len(self.facts.counts[side]))
+        return GramGrid.within(_GROWTH * largest, self.facts.rows[side])
 
     def _prior_bound(self, side: int) -> float:
         """At least Σ_i m_iᵀ Λ_i m_i."""
@@ -279,7 +277,7 @@ class Orders:
         """At least Σ_i max(λ_i, λ_b) over the side's rows."""
         s = self.side(side)
         factor = s.reg * self.facts.max_row_weight[side] if s.reg_mode == "weighted" else s.reg
-        return len(self.facts.counts[side]) * max(factor + 2 * s.graph * self.facts.max_degree[side], s.reg_bias)
+        return self.facts.rows[side] * max(factor + 2 * s.graph * self.facts.max_degree[side], s.reg_bias)
 
 
 def _penalty(side: SideSettings, columns: Sequence[FeatureColumn], rank: int) -> F64:

@@ -51,8 +51,9 @@ def product_block(block: Block, view: View, order: Order, scales: Scales, direct
 def held_block(block: Block, view: View, order: Order, scales: Scales, whole: bool) -> Projected:
     """The same where rows are held fixed: both sides, or not ``whole``, the right-hand side and the left's diagonal."""
     reg = regularisation(block, order)
+    own = view.own[view.own_start : view.own_start + block.n_rows]
     sums = (held_sums if whole else held_gradient)(
-        block.ratings, block.features, view.own[block.start : block.stop], reg, order.learned, len(order.projection),
+        block.ratings, block.features, own, reg, order.learned, len(order.projection),
         scales, extra_of(block, view, order, reg),
     )  # fmt: skip
     return Projected(block.start, sums)

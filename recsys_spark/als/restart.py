@@ -5,36 +5,49 @@ from __future__ import annotations
 import numpy as np
 
 from recsys_spark.als.terms import regularisation
-from recsys_spark.als.work import Order, View
-from recsys_spark.blocks.layout import Block
+from recsys_spark.als.work import Order, Rows, View
+from recsys_spark.blocks.layout import PARTS, Block
 from recsys_spark.kernels.prior import prior_means
 from recsys_spark.kernels.rows import F32
 from recsys_spark.kernels.start import mix
 
 
-def energy_block(block: Block, view: View | None, order: Order, factors: F32, biases: F32) -> tuple[int, int]:
-    """(Σ λ_i ‖q_i - Wᵀx_i‖², λ_b Σ (c_i - wᵀx_i)²) over given rows of the side that have ratings, on the grid."""
+def energy_block(block: Block, view: View, order: Order) -> tuple[int, int]:
+    """(Σ λ_i ‖q_i - Wᵀx_i‖², λ_b Σ (c_i - wᵀx_i)²) over the rows as they are that have ratings, on the grid."""
     reg, live = regularisation(block, order), np.diff(block.ratings.indptr) > 0
     if order.graph_weight:  # an edge makes a row a variable of J too
         live |= np.diff(block.graph.indptr) > 0
     means = prior_means(block.features, order.projection)
-    shift = factors[block.start : block.stop] - means[:, :-1]
+    shift = view.mine.factors - means[:, :-1]
     energy = reg.factor * np.einsum("ij,ij->i", shift, shift)
-    shift_bias = biases[block.start : block.stop] - means[:, -1]
+    shift_bias = view.mine.biases - means[:, -1]
     energy_bias = reg.bias * shift_bias * shift_bias if order.learned else np.zeros(block.n_rows)
     on_grid = [np.rint(np.where(live, e, 0.0) * order.scale).astype(np.int64) for e in (energy, energy_bias)]
     return int(on_grid[0].sum()), int(on_grid[1].sum())
 
 
-def hash_block(block: Block, view: View | None) -> int:
+def place_block(block: Block, view: View, biases: bool, nonnegative: bool) -> tuple[Rows, tuple[float, float]]:
+    """The given rows; their largest |q_ia| and |c_i|. See `Executor.place`."""
+    factors = np.maximum(view.given.factors, 0.0) if nonnegative else view.given.factors
+    offsets = view.given.biases if biases else view.mine.biases
+    return Rows(block.start, factors, offsets), largest_of(factors, offsets)
+
+
+def largest_of(factors: F32, biases: F32) -> tuple[float, float]:
+    """Largest |q_ia|, |c_i|; 0 where there is none."""
+    return float(np.abs(factors).max(initial=0.0)), float(np.abs(biases).max(initial=0.0))
+
+
+def hash_block(block: Block, view: View) -> int:
     """A hash of the block's ids and entries that adds up, modulo 2⁶⁴, to the same sum for every grid."""
     total = int(mix(block.keys).sum(dtype=np.uint64))
-    for kind, part in enumerate((block.ratings, block.features, block.held_out, block.graph), 1):
+    for kind, name in enumerate(PARTS, 1):
+        part = getattr(block, name)
         if not len(part.values):
             continue
         with np.errstate(over="ignore"):
             entries = mix(np.repeat(block.keys, np.diff(part.indptr)) + np.uint64(kind))
-            entries = mix(entries ^ part.cols.astype(np.uint64))
+            entries = mix(entries ^ block.global_cols(name).astype(np.uint64))
             entries = mix(entries ^ part.values.view(np.uint32).astype(np.uint64))
             if part.weights.size:
                 entries = mix(entries ^ part.weights.view(np.uint32).astype(np.uint64))

@@ -1,4 +1,7 @@
-"""The executor over Spark stages: each pass is one stage over one side's resident blocks, factors broadcast. Driver."""
+"""Executors whose blocks are resident on Spark's: a pass is one stage over one side's blocks. Driver.
+
+Here: what they share, and the one that broadcasts rows. `routed` has the one that shuffles them.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from recsys_spark.als.executor import Executor, Work
+from recsys_spark.als.executor import Work
+from recsys_spark.als.gathering import Gathering
 from recsys_spark.als.keep import FileKeep
 from recsys_spark.als.meter import Done, timed
-from recsys_spark.als.work import NO_OWN, View
+from recsys_spark.als.work import NO_OTHER, NO_OWN, NO_ROWS, Needs, Rows, View
 from recsys_spark.blocks.layout import Block, other
 from recsys_spark.blocks.plan import Plan
 from recsys_spark.blocks.residency import BlockStore, Handle, Miss, clear_store, materialise
@@ -25,15 +29,25 @@ class BroadcastViews:
     """The executor's half of the broadcast exchange: shipped with a task, opens the broadcasts that it needs."""
 
     def __init__(
-        self, rows: dict[int, Broadcast[Other]], kept: dict[int, Broadcast[F32]], own: dict[int, Broadcast[F32]]
+        self,
+        rows: dict[int, Broadcast[Other]],
+        kept: dict[int, Broadcast[F32]],
+        own: dict[int, Broadcast[F32]],
+        rank: int,
     ) -> None:
-        self._rows, self._kept, self._own = rows, kept, own
+        self._rows, self._kept, self._own, self._rank = rows, kept, own, rank
 
-    def view(self, block: Block) -> View:
+    def view(self, block: Block, needs: Needs) -> View:
         """See `Exchange.view`."""
-        kept = self._kept[block.side].value[block.start : block.stop] if block.side in self._kept else NO_F32
+        rows = slice(block.start, block.stop)
+        kept = self._kept[block.side].value[rows] if block.side in self._kept else NO_F32
         own = self._own[block.side].value if block.side in self._own else NO_OWN
-        return View(self._rows[other(block.side)].value, kept, own=own)
+        mine = NO_ROWS
+        if Needs.MINE in needs:
+            known = self._rows[block.side].value
+            mine = Rows(block.start, known.factors[rows, : self._rank].copy(), known.biases[rows])
+        across = self._rows[other(block.side)].value if Needs.OTHER in needs else NO_OTHER
+        return View(across, kept, own=own, own_start=block.start, mine=mine)
 
 
 class BroadcastExchange:
@@ -41,12 +55,14 @@ class BroadcastExchange:
 
     def __init__(self, sc: SparkContext) -> None:
         self._sc = sc
+        self._rank = 0
         self._rows: dict[int, Broadcast[Other]] = {}
         self._kept: dict[int, Broadcast[F32]] = {}
         self._own: dict[int, Broadcast[F32]] = {}
 
     def publish(self, side: int, factors: F32, biases: F32) -> None:
         """See `Exchange`."""
+        self._rank = factors.shape[1]
         self._put(self._rows, side, Other(pad(factors), biases))
 
     def fix_biases(self, side: int, biases: F32) -> None:
@@ -57,15 +73,16 @@ class BroadcastExchange:
         """See `Exchange`."""
         self._put(self._own, side, own)
 
-    def views(self, side: int) -> BroadcastViews:
+    def views(self, side: int, needs: Needs) -> BroadcastViews:
         """What a pass over ``side`` ships."""
-        needed = other(side)
-        kept, own = ({side: known[side]} if side in known else {} for known in (self._kept, self._own))
-        return BroadcastViews({needed: self._rows[needed]}, kept, own)
+        wanted = {other(side)} if Needs.OTHER in needs else set()
+        wanted |= {side} if Needs.MINE in needs else set()
+        kept, own = ({side: known[side]} if side in known and needs else {} for known in (self._kept, self._own))
+        return BroadcastViews({s: self._rows[s] for s in wanted}, kept, own, self._rank)
 
-    def view(self, block: Block) -> View:
+    def view(self, block: Block, needs: Needs) -> View:
         """See `Exchange`; on the driver."""
-        return self.views(block.side).view(block)
+        return self.views(block.side, needs).view(block, needs)
 
     def close(self) -> None:
         """Destroy every broadcast."""
@@ -82,95 +99,123 @@ class BroadcastExchange:
             old.destroy()
 
 
-class Stages(Executor):
-    """Blocks resident on executors.
+class Resident:
+    """Blocks in files on executors, and the RDDs that they can be made from again.
 
     Parameters
     ----------
     sc : SparkContext
-    plan : Plan
     records : RDD of (slot, record)
         As `blocks.build.block_records` gives it; persisted here on executors' disks until `close`.
     fit : str
         A name no other fit of the application has: files and RDDs are kept apart by it.
     """
 
-    exchange: BroadcastExchange
-
-    def __init__(self, sc: SparkContext, plan: Plan, records: RDD[tuple[int, bytes]], fit: str) -> None:
+    def __init__(self, sc: SparkContext, records: RDD[tuple[int, bytes]], fit: str) -> None:
         from pyspark import StorageLevel
 
-        super().__init__(plan, BroadcastExchange(sc))
-        self._sc, self._fit = sc, fit
-        self._records = records.persist(StorageLevel.DISK_ONLY)
-        self._handles = self._records.mapPartitions(partial(materialise, fit=fit)).setName(f"block handles {fit}")
-        self._handles.persist(StorageLevel.MEMORY_ONLY)
+        self.fit, self._sc = fit, sc
+        self.records = records.persist(StorageLevel.DISK_ONLY)
+        made = self.records.mapPartitions(partial(materialise, fit=fit), preservesPartitioning=True)
+        self.handles = made.setName(f"block handles {fit}").persist(StorageLevel.MEMORY_ONLY)
         try:
-            located = self._handles.mapPartitionsWithIndex(_locate).collect()
+            located = self.handles.mapPartitionsWithIndex(_locate).collect()
         except BaseException:
             self.close()
             raise
         self._partition = {slot: partition for partition, slot, _ in located}
-        self._slots = {side: [slot for _, slot, s in located if s == side] for side in {s for _, _, s in located}}
+        self.slots = {side: [slot for _, slot, s in located if s == side] for side in {s for _, _, s in located}}
+
+    def run(self, rdd: RDD[Any], task: Callable[[Iterable[Any]], Iterable[Any]], slots: Iterable[int]) -> list[Any]:
+        """``task`` over the partitions of some slots."""
+        return self._sc.runJob(rdd, task, self.partitions(slots))
+
+    def partitions(self, slots: Iterable[int]) -> list[int]:
+        """Where blocks are."""
+        return sorted({self._partition[slot] for slot in slots})
+
+    def close(self) -> None:
+        """Remove files and RDDs. Files on executors that are gone went with them."""
+        try:
+            self.handles.mapPartitions(partial(clear_store, fit=self.fit)).count()
+        finally:
+            self.handles.unpersist()
+            self.records.unpersist()
+
+
+class Stages(Gathering):
+    """Rows go from the driver to blocks as broadcasts. Parameters as `Resident`'s, and the blocks' plan."""
+
+    exchange: BroadcastExchange
+
+    def __init__(self, sc: SparkContext, plan: Plan, records: RDD[tuple[int, bytes]], fit: str) -> None:
+        super().__init__(plan, BroadcastExchange(sc))
+        self._sc = sc
+        self._resident = Resident(sc, records, fit)
 
     @property
     def at_a_time(self) -> int:
         """Spark's own estimate of the cores there are."""
         return self._sc.defaultParallelism
 
-    def run(self, side: int, task: Work[Any], *, views: bool) -> list[Done]:
+    def run(self, side: int, task: Work[Any], needs: Needs) -> list[Done]:
         """See `Executor`. One stage; blocks whose file is missing are rerun from their records in another."""
-        shipped = self.exchange.views(side) if views else None
-        results: list[Any] = self._run(self._handles, partial(_on_handles, self._fit, task, shipped), self._slots[side])
-        missed = [r.slot for r in results if isinstance(r, Miss)]
-        if missed:
-            results = [r for r in results if not isinstance(r, Miss)]
-            results += self._run(self._records, partial(_on_records, self._fit, task, shipped), missed)
+        shipped, resident = self.exchange.views(side, needs), self._resident
+        results, slots = [], resident.slots[side]
+        for blocks in (resident.handles, resident.records):
+            pass_over = partial(
+                _pass, fit=resident.fit, slots=frozenset(slots), task=task, view=partial(shipped.view, needs=needs)
+            )
+            found = resident.run(blocks, pass_over, slots)
+            results += [r for r in found if not isinstance(r, Miss)]
+            slots = [r.slot for r in found if isinstance(r, Miss)]
+            if not slots:
+                break
         return results
 
     def close(self) -> None:
-        """See `Executor`. Files on executors that are gone went with them."""
+        """See `Executor`."""
         try:
-            self._handles.mapPartitions(partial(clear_store, fit=self._fit)).count()
+            self._resident.close()
         finally:
             self.exchange.close()
-            self._handles.unpersist()
-            self._records.unpersist()
-
-    def _run(self, rdd: RDD[Any], f: Callable[[Iterable[Any]], Iterable[Any]], slots: list[int]) -> list[Any]:
-        partitions = sorted({self._partition[slot] for slot in slots})
-        wanted = frozenset(slots)
-        return self._sc.runJob(rdd, partial(_only, wanted, f), partitions)
 
 
 def _locate(partition: int, handles: Iterable[Handle]) -> Iterator[tuple[int, int, int]]:
     return ((partition, h.slot, h.side) for h in handles)
 
 
-def _only(slots: frozenset[int], f: Callable[[Iterable[Any]], Iterable[Any]], elements: Iterable[Any]) -> list[Any]:
-    return list(f(e for e in elements if e[0] in slots))
-
-
-def _on_handles(
-    fit: str, task: Work[Any], shipped: BroadcastViews | None, handles: Iterable[Handle]
-) -> Iterator[Done | Miss]:
+def _pass(
+    elements: Iterable[Handle | tuple[int, bytes]],
+    fit: str,
+    slots: frozenset[int],
+    task: Work[Any],
+    view: Callable[[Block], View],
+) -> list[Done | Miss]:
     store = BlockStore.here(fit)
-    for handle in handles:
-        block = store.open(handle)
-        yield block if isinstance(block, Miss) else _on_block(store, handle.slot, block, task, shipped)
+    results: list[Done | Miss] = []
+    for element in elements:
+        if element[0] in slots:
+            block = open_block(store, element)
+            if isinstance(block, Miss):
+                results.append(block)
+            else:
+                results.append(on_block(store, element[0], block, task, partial(view, block)))
+    return results
 
 
-def _on_records(
-    fit: str, task: Work[Any], shipped: BroadcastViews | None, records: Iterable[tuple[int, bytes]]
-) -> Iterator[Done]:
-    store = BlockStore.here(fit)
-    for slot, record in records:
-        block = store.open(store.put(slot, record))
-        if isinstance(block, Miss):
-            raise FitError(f"block {slot} vanished from {store.directory} as soon as it was written: is its disk full?")
-        yield _on_block(store, slot, block, task, shipped)
+def open_block(store: BlockStore, element: Handle | tuple[int, bytes]) -> Block | Miss:
+    """The block of a handle, or of a (slot, record), whose file is written where it is missing. Executor."""
+    if isinstance(element, Handle):
+        return store.open(element)
+    slot, record = element
+    block = store.open(store.put(slot, record))
+    if isinstance(block, Miss):
+        raise FitError(f"block {slot} vanished from {store.directory} as soon as it was written: is its disk full?")
+    return block
 
 
-def _on_block(store: BlockStore, slot: int, block: Block, task: Work[Any], shipped: BroadcastViews | None) -> Done:
+def on_block(store: BlockStore, slot: int, block: Block, task: Work[Any], view: Callable[[], View]) -> Done:
+    """A task's result, timed; passes may keep files beside the block's. Executor."""
     keep = FileKeep(store.directory, slot)
-    return timed(task, block, (lambda: shipped.view(block)._replace(keep=keep)) if shipped else None)
+    return timed(task, block, lambda: view()._replace(keep=keep))

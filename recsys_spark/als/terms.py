@@ -54,5 +54,5 @@ def extra_of(block: Block, view: View, order: Order, reg: Reg) -> Extra:
     """The kernels' further terms."""
     pull = NO_PULL
     if order.graph_weight > 0:
-        pull = pull_of(block.graph, view.own, block.start, reg.factor, order.graph_weight)
+        pull = pull_of(block.graph, view.own, view.own_start, reg.factor, order.graph_weight)
     return Extra(order.unseen, pull, order.nonnegative)

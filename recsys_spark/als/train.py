@@ -11,15 +11,16 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, cast
 
 import numpy as np
 
 from recsys_spark.als import history
 from recsys_spark.als.begin import check_initial, projection_of
 from recsys_spark.als.checkpoint import Checkpoint, Checkpoints, Progress
-from recsys_spark.als.executor import Executor
+from recsys_spark.als.executor import Executor, Model
 from recsys_spark.als.history import Iteration, Phases, Terms
-from recsys_spark.als.model import FittedModel, SideModel
+from recsys_spark.als.model import FitFacts, SideFacts
 from recsys_spark.als.orders import Facts, Orders
 from recsys_spark.als.project import next_projection
 from recsys_spark.als.settings import AlsSettings, StopSettings
@@ -27,7 +28,6 @@ from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.errors import FitError
 from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.kernels.exact import off_grid
-from recsys_spark.kernels.start import keys_of
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +44,14 @@ class HalfStep:
 
 
 def train(
-    executor: Executor,
+    executor: Executor[Model],
     settings: AlsSettings,
     columns: Columns = ((), ()),
     *,
-    initial: FittedModel | None = None,
+    initial: Model | None = None,
     checkpoints: Checkpoints | None = None,
     watch: Callable[[HalfStep | Iteration], None] | None = None,
-) -> FittedModel:
+) -> Model:
     """Fit the model of the blocks that ``executor`` holds.
 
     Parameters
@@ -62,7 +62,7 @@ def train(
         What to fit.
     columns : pair of sequences of FeatureColumn
         Feature columns of users and of items.
-    initial : FittedModel, optional
+    initial : model as the executor makes them, optional
         Begin from its rows and projections: ids that it does not know begin at zero, ids that are gone leave.
     checkpoints : Checkpoints, optional
         Where to keep the fit's state every few iterations. A fit of the same data, settings and initial model that was
@@ -80,7 +80,7 @@ def train(
         Where a checkpoint is damaged or of another release.
     """
     if initial is not None:
-        check_initial(initial, settings.rank)
+        check_initial(cast(Any, initial), settings.rank)
     return _Fit(executor, settings, columns, watch or (lambda event: None)).run(initial, checkpoints)
 
 
@@ -90,30 +90,36 @@ class _Best:
 
     iteration: int
     score: float
-    rows: list[tuple[np.ndarray, np.ndarray]]
+    snapshot: Any  # `Executor.snapshot`
     projections: list[np.ndarray]
 
 
-class _Fit:
+class _Fit(Generic[Model]):
     """One fit's state on the driver: what the terms of J are now, the history, the best iteration."""
 
     def __init__(
-        self, executor: Executor, settings: AlsSettings, columns: Columns, watch: Callable[[HalfStep | Iteration], None]
+        self,
+        executor: Executor[Model],
+        settings: AlsSettings,
+        columns: Columns,
+        watch: Callable[[HalfStep | Iteration], None],
     ) -> None:
         self.executor, self.settings, self.columns, self.watch = executor, settings.resolved(), columns, watch
         self.facts = Facts.merged(*(executor.survey(side, settings.feedback) for side in (USERS, ITEMS)))
         if not self.facts.ratings:
             raise FitError("no training rating in the blocks: nothing to fit")
-        self.orders = Orders(settings, self.facts, self._mean(), columns)
+        weighted, weight = executor.mean_sums(self.facts.mean_scale, self.settings.feedback)
+        self.total_weight = float(off_grid(weight, self.facts.mean_scale))
+        mean = 0.0 if self.settings.mean == "none" else weighted / weight
+        self.orders = Orders(settings, self.facts, mean, columns)
         self.sse = math.nan
         self.reg = [0.0, 0.0]
         self.reg_bias = [0.0, 0.0]
         self.graph = [0.0, 0.0]
         self.unobserved = math.nan if self.orders.has_cells else 0.0
-        self.total_weight = float(self.facts.weights[USERS].sum())
         self.held_out_sse = 0.0
 
-    def run(self, initial: FittedModel | None, checkpoints: Checkpoints | None) -> FittedModel:
+    def run(self, initial: Model | None, checkpoints: Checkpoints | None) -> Model:
         iterations: list[Iteration] = []
         patience = _Patience(self.settings.stop)
         fingerprint = self._fingerprint(initial) if checkpoints else ""
@@ -138,9 +144,12 @@ class _Fit:
                 break
             if checkpoints and number % checkpoints.every == 0 and number < self.settings.max_iter:
                 checkpoints.save(fingerprint, self._checkpoint(number, best, iterations, patience))
+                if self.executor.forgets and (kept := checkpoints.load(fingerprint)):
+                    best = self._put_back(kept)
+        model = self.executor.finished(self._model(best, iterations, stop_reason))
         if checkpoints:
             checkpoints.clear(fingerprint)
-        return self._model(best, iterations, stop_reason)
+        return model
 
     def _iterate(self, number: int) -> Iteration:
         began = time.perf_counter()
@@ -154,13 +163,7 @@ class _Fit:
             self.watch(HalfStep(number, side, self._terms()))
         return self._record(number, time.perf_counter() - began)
 
-    def _mean(self) -> float:
-        if self.settings.mean == "none":
-            return 0.0
-        weighted, weight = self.executor.mean_sums(self.facts.mean_scale, self.settings.feedback)
-        return weighted / weight
-
-    def _start(self, initial: FittedModel | None) -> None:
+    def _start(self, initial: Any) -> None:
         starts = [self.orders.start_order(side) for side in (USERS, ITEMS)]
         energies = self.executor.start(starts, self.settings.seed)
         self.reg = [float(off_grid(e, o.scale)) for e, o in zip(energies, starts, strict=True)]
@@ -176,7 +179,7 @@ class _Fit:
                 self.orders.max_bias[side] = sums.max_bias
         for side in (ITEMS, USERS):
             if self.orders.side(side).bias == "static":
-                self.executor.exchange.fix_biases(side, self.executor.rows(side)[1])
+                self.executor.fix_biases(side)
 
     def _show(self, gram_bounds: tuple[float, float] = (0.0, 0.0)) -> None:
         """Let blocks know of the rows as they are what their next pass needs; with a resumed fit's bounds, as then."""
@@ -192,17 +195,17 @@ class _Fit:
             scale = self.orders.edge_scale(side)
             self.graph[side] = weight * float(off_grid(self.executor.edge_energy(side, scale), scale))
 
-    def _start_from(self, initial: FittedModel) -> None:
+    def _start_from(self, initial: Any) -> None:
         for side in (USERS, ITEMS):
+            largest, self.orders.max_bias[side] = self.executor.place(
+                side,
+                initial,
+                biases=self.orders.side(side).bias == "learned",
+                nonnegative=self.settings.nonnegative,
+            )
             known = initial.user if side == USERS else initial.item
-            factors, biases = known.gather(self.executor.plan.side(side).ids)
-            if self.orders.side(side).bias != "learned":
-                biases = self.executor.rows(side)[1]
-            factors = np.maximum(factors, 0.0) if self.settings.nonnegative else factors
-            self.orders.max_bias[side] = float(np.abs(biases).max(initial=0.0))
             self.orders.projections[side] = projection_of(known, self.columns[side])
-            self.executor.publish(side, factors, biases)
-            order = self.orders.energy_order(side, float(np.abs(factors).max(initial=0.0)))
+            order = self.orders.energy_order(side, largest)
             reg, reg_bias = self.executor.energy(order)
             self.reg[side], self.reg_bias[side] = (float(off_grid(e, order.scale)) for e in (reg, reg_bias))
 
@@ -211,19 +214,22 @@ class _Fit:
         progress = found.progress
         self.executor.start([self.orders.start_order(side) for side in (USERS, ITEMS)], self.settings.seed)
         self._static_biases()
-        for side in (USERS, ITEMS):
-            model = found.model.user if side == USERS else found.model.item
-            self.executor.publish(side, model.factors, model.biases)
-            self.orders.max_bias[side] = progress.max_bias[side]
+        self.orders.max_bias = list(progress.max_bias)
         self.orders.projections = _projections(found.model)
         self.sse, self.held_out_sse = progress.sse, progress.held_out_sse
         self.reg, self.reg_bias = list(progress.reg), list(progress.reg_bias)
         self.unobserved = progress.unobserved
-        self._show(progress.gram_bounds)
         patience.since, patience.score = progress.patience_since, _finite(progress.patience_score)
         iterations += history.iterations(found.model.history)
-        rows = [(side.factors, side.biases) for side in (found.best.user, found.best.item)]
-        return _Best(found.best.best_iteration, _finite(progress.best_score), rows, _projections(found.best))
+        return self._put_back(found)
+
+    def _put_back(self, found: Checkpoint) -> _Best:
+        """The rows of a checkpoint in place of those that are there; everything else is as it was then."""
+        for side in (USERS, ITEMS):
+            self.executor.place(side, found.model, biases=True, nonnegative=False)
+        self._show(found.progress.gram_bounds)
+        snapshot, score = self.executor.adopt(found.best), _finite(found.progress.best_score)
+        return _Best(found.best.best_iteration, score, snapshot, _projections(found.best))
 
     def _checkpoint(self, number: int, best: _Best, iterations: list[Iteration], patience: _Patience) -> Checkpoint:
         progress = Progress(
@@ -243,17 +249,14 @@ class _Fit:
         current = self._model(self._snapshot(number, 0.0), iterations, reason)
         return Checkpoint(progress, current, self._model(best, iterations, reason))
 
-    def _fingerprint(self, initial: FittedModel | None) -> str:
+    def _fingerprint(self, initial: Any) -> str:
         """Of data, settings but for ``max_iter``, and initial model; the same for every grid."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr(self.settings.model_dump(mode="json", exclude={"max_iter"})).encode())
         digest.update(repr([[(c.group, c.name) for c in columns] for columns in self.columns]).encode())
         digest.update(repr(self.executor.fingerprint()).encode())
         if initial is not None:
-            for side in (initial.user, initial.item):
-                for array in (side.factors, side.biases, side.projection, side.projection_bias):
-                    digest.update(array.tobytes())
-                digest.update(keys_of(side.ids.to_numpy(zero_copy_only=False)).tobytes())
+            digest.update(initial.fingerprint())
         return digest.hexdigest()
 
     def _solve_projection(self, side: int, ticket: str) -> None:
@@ -292,28 +295,14 @@ class _Fit:
         return Iteration(number, seconds, train_rmse, validation, self._terms(), phases)
 
     def _snapshot(self, iteration: int, score: float) -> _Best:
-        rows = [self.executor.rows(side) for side in (USERS, ITEMS)]
-        return _Best(iteration, score, rows, list(self.orders.projections))
+        return _Best(iteration, score, self.executor.snapshot(), list(self.orders.projections))
 
-    def _model(self, best: _Best, iterations: list[Iteration], stop_reason: str) -> FittedModel:
-        sides = []
-        for side in (USERS, ITEMS):
-            factors, biases = best.rows[side]
-            projection = best.projections[side]
-            sides.append(
-                SideModel(
-                    ids=self.executor.plan.side(side).ids,
-                    factors=np.ascontiguousarray(factors),
-                    biases=biases,
-                    counts=self.facts.counts[side],
-                    columns=tuple(self.columns[side]),
-                    projection=np.ascontiguousarray(projection[:, :-1]),
-                    projection_bias=np.ascontiguousarray(projection[:, -1]),
-                )
-            )
-        return FittedModel(
-            user=sides[USERS],
-            item=sides[ITEMS],
+    def _model(self, best: _Best, iterations: list[Iteration], stop_reason: str) -> Model:
+        sides = [
+            SideFacts(tuple(columns), np.ascontiguousarray(w[:, :-1]), np.ascontiguousarray(w[:, -1]))
+            for columns, w in zip(self.columns, best.projections, strict=True)
+        ]
+        facts = FitFacts(
             mu=self.orders.mean,
             clip=self.orders.clip,
             settings=self.settings,
@@ -321,9 +310,10 @@ class _Fit:
             best_iteration=best.iteration,
             stop_reason=stop_reason,
         )
+        return self.executor.model(best.snapshot, sides, facts)
 
 
-def _projections(model: FittedModel) -> list[np.ndarray]:
+def _projections(model: Any) -> list[np.ndarray]:
     return [np.column_stack([side.projection, side.projection_bias]) for side in (model.user, model.item)]
 
 

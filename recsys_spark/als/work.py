@@ -6,6 +6,7 @@ An order is small: scalars and projections. Factors come through the exchange, r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Flag, auto
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from recsys_spark.blocks.layout import USERS, Block
 from recsys_spark.kernels.graph import degrees, edge_energy
 from recsys_spark.kernels.predict import score_pairs
 from recsys_spark.kernels.prior import deviations
-from recsys_spark.kernels.rows import ALL_SEEN, F32, F64, I64, Other, Prior, Unseen, padded_rank
+from recsys_spark.kernels.rows import ALL_SEEN, F32, F64, I64, NO_F32, Other, Prior, Unseen, padded_rank
 from recsys_spark.kernels.start import initial_factors
 from recsys_spark.kernels.sweep import Bias, SweepSums, half_sweep, sum_by_row
 from recsys_spark.kernels.systems import systems_shape
@@ -25,13 +26,37 @@ from recsys_spark.kernels.unseen import NO_GRAM, GramGrid, gram_sums
 NO_OWN: F32 = np.zeros((0, 0), np.float32)
 
 
-class View(NamedTuple):
-    """What the exchange gives a block: the other side's rows, and its own rows' biases where they are held fixed."""
+class Needs(Flag):
+    """What of other rows than ratings a task wants to see."""
 
-    other: Other
-    kept: F32  # (n,) or (0,)
+    NOTHING = 0
+    OTHER = auto()  # the other side's rows, and what features leave over of its own side's
+    MINE = auto()  # the block's rows as they are
+
+
+class Rows(NamedTuple):
+    """The rows of one block: as started, solved or given."""
+
+    start: int
+    factors: F32  # (n, k)
+    biases: F32  # (n,)
+    own: F32 = NO_OWN  # (n, k + 1) what features leave over of them, where other blocks of the side need it
+
+
+NO_OTHER = Other(NO_OWN, NO_F32)
+NO_ROWS = Rows(0, NO_OWN, NO_F32)
+
+
+class View(NamedTuple):
+    """What the exchange gives a block of what its task needs."""
+
+    other: Other = NO_OTHER  # the rows that the block's columns number
+    kept: F32 = NO_F32  # (n,) its own biases where they are held fixed, else (0,)
     keep: Keep | None = None  # where sums of this pass may lie for the next
-    own: F32 = NO_OWN  # (N, k + 1) what features leave over of all rows of the block's own side, where published
+    own: F32 = NO_OWN  # (N, k + 1) what features leave over of rows that its graph's columns number, if published
+    own_start: int = 0  # where in ``own`` its first row stands
+    mine: Rows = NO_ROWS
+    given: Rows = NO_ROWS  # rows of a model for the block, zero for ids that it does not know
 
 
 @dataclass(frozen=True)
@@ -55,6 +80,7 @@ class Order:
     gram_grid: GramGrid | None = None  # of the solved rows' Gram, where the other side's next pass needs it
     graph_weight: float = 0.0
     nonnegative: bool = False
+    biases_only: bool = False  # factors stay as they are
 
     @property
     def shows_own(self) -> bool:
@@ -66,8 +92,8 @@ class Survey(NamedTuple):
     """What a block's data bounds and counts: maxima and integers only, so that merging has no order."""
 
     start: int
-    counts: F64  # (n,) Σw of each row
-    weights: F64  # (n,) the same of the weights that are fitted: with implicit feedback, confidences
+    rows: int
+    counts: F64  # (n,) Σw of each row where asked for, else (0,)
     ratings: int
     held_out: int
     low: float
@@ -87,37 +113,25 @@ class RowSums(NamedTuple):
     weight: int
 
 
-class Started(NamedTuple):
-    """Initial factors of a block and their energy Σ λ_i ‖q_i‖² over rows with ratings, on the grid."""
-
-    start: int
-    factors: F32
-    energy: int
-
-
 class Shown(NamedTuple):
-    """What others need to know of a block's rows, beside the rows."""
+    """What there is to know of a block's rows, beside the rows."""
 
-    start: int
     gram: I64  # `unseen.gram_sums` where the order wants them
-    own: F32  # (n, k + 1) `View.own` of these rows, likewise
     largest: float  # max |q_ia|
     largest_own: float
 
 
 class Swept(NamedTuple):
-    """A block's solution."""
+    """What there is to know of a block's solution."""
 
     start: int
-    factors: F32
-    biases: F32
     sums: SweepSums
     held_out_sse: int
     shown: Shown
 
 
-def survey_block(block: Block, view: View | None, feedback: float | None = None) -> Survey:
-    """Read every rating and feature once."""
+def survey_block(block: Block, view: View, feedback: float | None = None, counted: bool = True) -> Survey:
+    """Read every rating and feature once; ``counted``, with an entry for each row."""
     x = block.features
     fitted, held_out = training(block, feedback), block.held_out.values
     owner = np.repeat(np.arange(block.n_rows), np.diff(x.indptr))
@@ -125,8 +139,8 @@ def survey_block(block: Block, view: View | None, feedback: float | None = None)
     seen = [a for a in (fitted.values, held_out if feedback is None else preferences(held_out)) if a.size]
     return Survey(
         block.start,
-        block.ratings.row_weights(),
-        fitted.row_weights(),
+        block.n_rows,
+        block.ratings.row_weights() if counted else np.zeros(0),
         len(fitted.values),
         len(held_out),
         float(min((a.min() for a in seen), default=np.inf)),
@@ -140,17 +154,18 @@ def survey_block(block: Block, view: View | None, feedback: float | None = None)
     )
 
 
-def sum_block(block: Block, view: View | None, scale: float, feedback: float | None = None) -> RowSums:
+def sum_block(block: Block, view: View, scale: float, feedback: float | None = None) -> RowSums:
     """The sums of μ."""
     return RowSums(*sum_by_row(training(block, feedback), scale))
 
 
-def start_block(block: Block, view: View | None, order: Order, seed: int) -> Started:
-    """Initial factors from ids and seed."""
+def start_block(block: Block, view: View, order: Order, seed: int) -> tuple[Rows, int]:
+    """Initial factors from ids and seed; their energy Σ λ_i ‖q_i‖² on the grid."""
     factors = _start_factors(block, order, seed)
     lam = regularisation(block, order).factor
     energy = lam * np.einsum("ij,ij->i", factors, factors, dtype=np.float64)
-    return Started(block.start, factors, int(np.rint(energy * order.scale).astype(np.int64).sum()))
+    rows = Rows(block.start, factors, np.zeros(block.n_rows, np.float32))
+    return rows, int(np.rint(energy * order.scale).astype(np.int64).sum())
 
 
 def _start_factors(block: Block, order: Order, seed: int) -> F32:
@@ -160,22 +175,22 @@ def _start_factors(block: Block, order: Order, seed: int) -> F32:
     return np.abs(factors) if order.nonnegative else factors
 
 
-def show_block(block: Block, view: View | None, order: Order, factors: F32, biases: F32) -> Shown:
-    """What a sweep of these rows, given all of the side's, would have left for others."""
-    rows = slice(block.start, block.stop)
-    return _shown(block, order, factors[rows], biases[rows])
+def show_block(block: Block, view: View, order: Order) -> tuple[Rows, Shown]:
+    """What a sweep that led to the rows as they are would have left for others."""
+    return _shown(block, order, view.mine.factors, view.mine.biases)
 
 
-def _shown(block: Block, order: Order, factors: F32, biases: F32) -> Shown:
+def _shown(block: Block, order: Order, factors: F32, biases: F32) -> tuple[Rows, Shown]:
     gram, own = NO_GRAM, NO_OWN
     if order.gram_grid is not None:
         gram = gram_sums(block.ratings, factors, biases, order.gram_grid)
     if order.shows_own:
         own = deviations(block.features, order.projection, factors, biases)
-    return Shown(block.start, gram, own, float(np.abs(factors).max(initial=0.0)), float(np.abs(own).max(initial=0.0)))
+    largest, largest_own = (float(np.abs(array).max(initial=0.0)) for array in (factors, own))
+    return Rows(block.start, factors, biases, own), Shown(gram, largest, largest_own)
 
 
-def sweep_block(block: Block, view: View, order: Order) -> Swept:
+def sweep_block(block: Block, view: View, order: Order) -> tuple[Rows, Swept]:
     """Solve the block's rows, and score its validation ratings with them."""
     rows, reg = training(block, order.feedback), regularisation(block, order)
     prior = Prior(block.features, order.projection)
@@ -185,11 +200,14 @@ def sweep_block(block: Block, view: View, order: Order) -> Swept:
         rows, view.other, prior, reg, bias, order.rank, order.scale, systems, extra_of(block, view, order, reg)
     )
     if sums.failed >= 0:
-        return Swept(block.start, factors, biases, sums, 0, Shown(block.start, NO_GRAM, NO_OWN, 0.0, 0.0))
+        return Rows(block.start, factors, biases), Swept(block.start, sums, 0, Shown(NO_GRAM, 0.0, 0.0))
     held_out = 0
     if block.side == USERS and len(block.held_out.values):
         held_out = _held_out_sse(block, view.other, factors, biases, order)
-    return Swept(block.start, factors, biases, sums, held_out, _shown(block, order, factors, biases))
+    if order.biases_only:
+        factors = view.mine.factors
+    solved, shown = _shown(block, order, factors, biases)
+    return solved, Swept(block.start, sums, held_out, shown)
 
 
 def _held_out_sse(block: Block, items: Other, factors: F32, biases: F32, order: Order) -> int:
@@ -206,7 +224,7 @@ def _held_out_sse(block: Block, items: Other, factors: F32, biases: F32, order: 
 
 def edge_block(block: Block, view: View, scale: float) -> int:
     """The graph's energy without α (`kernels.graph`)."""
-    return edge_energy(block.graph, view.own, block.start, scale)
+    return edge_energy(block.graph, view.own, view.own_start, scale)
 
 
 def systems_of(block: Block, order: Order) -> tuple[int, int]:

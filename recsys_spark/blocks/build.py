@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 from pyspark.sql import functions as F
@@ -18,7 +18,7 @@ from recsys_spark.blocks.chunks import Chunk
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.blocks.pieces import Piece, chunk_pieces, feature_pieces, graph_pieces, merge_pieces
-from recsys_spark.blocks.plan import Plan, plan_side
+from recsys_spark.blocks.plan import Layout, Plan, plan_side
 from recsys_spark.blocks.transfer import fast_transfer
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def plan_blocks(
     n_features: tuple[int, int],
     grid: tuple[int, int],
     graphs: Graphs | None = None,
+    paired: bool = False,
 ) -> Plan:
     """Index both sides and cut them into blocks. Driver; 8 bytes an id.
 
@@ -50,6 +51,7 @@ def plan_blocks(
     n_features : numbers of feature columns of users, items
     grid : blocks of users, items; 0 is one for each core, more where a block would pass half a gigabyte
     graphs : dict of side to DataFrame of (i, j, s), both directions given
+    paired : whether blocks are for rows that are routed to them (`Plan`)
 
     Raises
     ------
@@ -67,7 +69,7 @@ def plan_blocks(
         total = int(table["count"].to_numpy().sum())
         blocks = grid[side] or max(ratings.session.sparkContext.defaultParallelism, -(-total * 12 // _MAX_RECORD))
         sides.append(plan_side(side, table, featured, n_features[side], blocks))
-    return Plan(*sides)
+    return Plan(sides[USERS], sides[ITEMS], paired)
 
 
 def block_records(
@@ -89,9 +91,11 @@ def block_records(
 
 def route(pieces: RDD[tuple[int, bytes]], plan: Broadcast[Plan]) -> RDD[tuple[int, bytes]]:
     """(slot, record) of every block from (slot, encoded piece): one shuffle of a few large binaries; lazy."""
-    routed: RDD[tuple[int, bytes]] = pieces.partitionBy(plan.value.n_slots, int)
-    merged = routed.mapPartitionsWithIndex(partial(_merge, plan=plan), preservesPartitioning=True)
-    return merged.setName("rating blocks")
+    layout = plan.value.layout
+    keyed = pieces.map(partial(_address, layout=layout)) if layout.paired else pieces
+    routed: RDD[tuple[int, Any]] = keyed.partitionBy(layout.partitions, int)
+    merge = partial(_merge_pair if layout.paired else _merge, plan=plan)
+    return routed.mapPartitionsWithIndex(merge, preservesPartitioning=True).setName("rating blocks")
 
 
 def _wide(ids: pa.Array) -> pa.Array:
@@ -114,6 +118,22 @@ def _table_batches(
         yield pa.RecordBatch.from_arrays(
             [pa.array([piece.slot], pa.int32()), pa.array([piece.encode()], pa.binary())], names=["slot", "piece"]
         )
+
+
+def _address(piece: tuple[int, bytes], layout: Layout) -> tuple[int, tuple[int, bytes]]:
+    return layout.partition(piece[0]), piece
+
+
+def _merge_pair(
+    partition: int, routed: Iterable[tuple[int, tuple[int, bytes]]], plan: Broadcast[Plan]
+) -> Iterator[tuple[int, bytes]]:
+    pieces: dict[int, list[Piece]] = {}
+    for _, (slot, data) in routed:
+        pieces.setdefault(slot, []).append(Piece.decode(slot, data))
+    for slot, side, block in plan.value.slots():
+        if plan.value.layout.partition(slot) == partition:
+            merged = merge_pieces(pieces.pop(slot, ()), plan.value, side, block)
+            yield slot, merged.localised().to_bytes()
 
 
 def _merge(slot: int, routed: Iterable[tuple[int, bytes]], plan: Broadcast[Plan]) -> Iterator[tuple[int, bytes]]:

@@ -28,19 +28,21 @@ Worked example: 3 users × 4 items in 2 user blocks. Ids are sorted and numbered
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from recsys_spark.errors import FitError
-from recsys_spark.kernels.rows import NO_F32, Csr
+from recsys_spark.kernels.bucket import numbered
+from recsys_spark.kernels.rows import I32, NO_F32, Csr
 
 USERS, ITEMS = 0, 1
 SIDE_NAMES = ("user", "item")
 PARTS = ("ratings", "features", "held_out", "graph")
 """The sparse matrices of a block."""
+_LOCAL = ("refers", "neighbours")
 _MAGIC = b"RSBLK001"
 _ALIGN = 64
 
@@ -85,6 +87,8 @@ class Block:
     held_out: Csr  # n rows of validation ratings (users only; else empty)
     graph: Csr  # n rows of similarities S_ij; columns are the side's own row numbers
     keys: np.ndarray  # (n,) uint64, the ids' keys (`kernels.start`)
+    refers: I32 | None = None  # (m,) ascending: rows of the other side that columns number; None: all of them
+    neighbours: I32 | None = None  # likewise of the side's own rows and the graph: the block's own and their neighbours
 
     @property
     def n_rows(self) -> int:
@@ -96,11 +100,33 @@ class Block:
         """Number of the row after the last."""
         return self.start + self.n_rows
 
+    def localised(self) -> Block:
+        """The same with columns that number only the rows that it refers to; their order is the same."""
+        rated = np.concatenate([self.ratings.cols, self.held_out.cols])
+        refers, cols = numbered(rated)
+        tied = np.concatenate([np.arange(self.start, self.stop, dtype=np.int32), self.graph.cols])
+        neighbours, edges = numbered(tied)
+        return replace(
+            self,
+            ratings=self.ratings._replace(cols=cols[: len(self.ratings.cols)]),
+            held_out=self.held_out._replace(cols=cols[len(self.ratings.cols) :]),
+            graph=self.graph._replace(cols=edges[self.n_rows :]),
+            refers=refers,
+            neighbours=neighbours,
+        )
+
+    def global_cols(self, part: str) -> I32:
+        """Columns of a part as row numbers of a whole side (features: as feature columns)."""
+        named = {"ratings": self.refers, "held_out": self.refers, "graph": self.neighbours}.get(part)
+        cols: I32 = getattr(self, part).cols
+        return cols if named is None else named[cols]
+
     def to_bytes(self) -> bytes:
         """One binary record: magic, a JSON header of names, types, lengths and offsets, the arrays, each aligned."""
         arrays = {
             f"{part}.{name}": array for part in PARTS for name, array in getattr(self, part)._asdict().items()
         } | {"keys": self.keys}
+        arrays |= {name: array for name in _LOCAL if (array := getattr(self, name)) is not None}
         header: dict[str, object] = {"side": self.side, "start": self.start}
         offset, layout = 0, {}
         for name, array in arrays.items():
@@ -130,5 +156,6 @@ class Block:
             if len(piece) != size:
                 raise FitError(f"a rating block is cut short: array {name} wants {size} bytes, {len(piece)} are there")
             found[name] = piece.view(kind)
-        csrs = {part: Csr(*(found[f"{part}.{name}"] for name in Csr._fields)) for part in PARTS}
-        return cls(header["side"], header["start"], keys=found["keys"], **csrs)
+        csrs: dict[str, Any] = {part: Csr(*(found[f"{part}.{name}"] for name in Csr._fields)) for part in PARTS}
+        local = {name: found[name] for name in _LOCAL if name in found}
+        return cls(header["side"], header["start"], keys=found["keys"], **csrs, **local)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -38,12 +39,43 @@ class SidePlan:
         return keys_of(ids.to_numpy(zero_copy_only=False))
 
 
+class Layout(NamedTuple):
+    """Which rows lie in which block, and which block in which partition of a fit's RDDs."""
+
+    bounds: tuple[np.ndarray, np.ndarray]  # of users, items: as `SidePlan.bounds`
+    paired: bool
+
+    def slot(self, side: int, block: int) -> int:
+        """The number of a block among all blocks."""
+        return block + side * (len(self.bounds[USERS]) - 1)
+
+    @property
+    def partitions(self) -> int:
+        """Paired, one more than blocks need: nothing is ever in the last one but what tasks have to say."""
+        blocks = [len(bounds) - 1 for bounds in self.bounds]
+        return max(blocks) + 1 if self.paired else sum(blocks)
+
+    def partition(self, slot: int) -> int:
+        """Where a block lies: each in a partition of its own, or paired, beside the other side's of the same number."""
+        items = self.slot(ITEMS, 0)
+        return slot - items if self.paired and slot >= items else slot
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Both sides' plans. Small enough to broadcast: ids and cuts, no ratings. Slots number all blocks, users first."""
+    """Both sides' plans. Small enough to broadcast: ids and cuts, no ratings. Slots number all blocks, users first.
+
+    ``paired`` blocks number only the rows that they refer to (`Block.localised`), for rows that are routed to them.
+    """
 
     user: SidePlan
     item: SidePlan
+    paired: bool = False
+
+    @property
+    def layout(self) -> Layout:
+        """Where blocks lie."""
+        return Layout((self.user.bounds, self.item.bounds), self.paired)
 
     def side(self, side: int) -> SidePlan:
         """The plan of USERS or ITEMS."""
@@ -56,7 +88,7 @@ class Plan:
 
     def slot(self, side: int, block: int) -> int:
         """The number of a block among all blocks."""
-        return block if side == USERS else self.user.n_blocks + block
+        return self.layout.slot(side, block)
 
     def slots(self) -> Iterator[tuple[int, int, int]]:
         """(slot, side, block) of every block."""

@@ -52,7 +52,7 @@ class PublishedBlocks:
         self.spark, self._published = spark, published
         extra = published.manifest.extra
         self.columns = (_columns(extra, USERS), _columns(extra, ITEMS))
-        self.plan = Plan(*(self._side(side, extra) for side in (USERS, ITEMS)))
+        self.plan = Plan(self._side(USERS, extra), self._side(ITEMS, extra))
 
     @property
     def ratings(self) -> int:

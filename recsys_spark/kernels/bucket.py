@@ -44,6 +44,23 @@ def counting_order(keys: I32, n: int) -> tuple[I32, I64]:
     return order, starts
 
 
+def numbered(values: I32) -> tuple[I32, I32]:
+    """Sorted unique values, and each value's place among them (m,); linear where they are dense.
+
+    >>> [array.tolist() for array in numbered(np.array([30, 10, 30], np.int32))]
+    [[10, 30], [1, 0, 1]]
+    """
+    low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+    if high - low >= 2 * len(values) + 1024:
+        unique, place = np.unique(values, return_inverse=True)
+        return unique, place.astype(np.int32)
+    offsets = values.astype(np.int64) - low
+    present = np.zeros(high - low + 1, bool)
+    present[offsets] = True
+    place = np.cumsum(present, dtype=np.int32) - np.int32(1)
+    return (np.flatnonzero(present) + low).astype(values.dtype), place[offsets]
+
+
 @njit(cache=True, nogil=True)
 def place_runs(place: I64, rows: I32, lengths: I64, source: tuple[I32, F32, F32], target: tuple[I32, F32, F32]) -> None:
     """Copy runs of entries to where their rows have room, and move ``place`` past them.

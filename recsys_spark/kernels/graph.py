@@ -25,11 +25,11 @@ def pull_of(graph: Csr, own: F32, start: int, lam: F64, alpha: float) -> Pull:
     Parameters
     ----------
     graph : Csr of n rows
-        S; columns are row numbers of the same side.
+        S; columns number rows of ``own``.
     own : float32 ndarray of shape (N, k + 1)
-        `prior.deviations` of the whole side before the step.
+        `prior.deviations` before the step, of the whole side or of all rows that S refers to, and the block's own.
     start : int
-        Row number of the block's first row.
+        Where in ``own`` the block's first row stands.
     lam : float64 ndarray of shape (n,)
         λ_i.
     alpha : float

@@ -16,7 +16,7 @@ from recsys_spark.als import project
 from recsys_spark.als.orders import Facts, Orders
 from recsys_spark.als.settings import AlsSettings, SideSettings
 from recsys_spark.als.train import HalfStep, train
-from recsys_spark.als.work import NO_OWN, Shown
+from recsys_spark.als.work import Shown
 from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.errors import FitError
 from reference import dense
@@ -205,7 +205,7 @@ def test_factors_of_runaway_size_are_refused() -> None:
     c.settings = c.settings.model_copy(update={"clip": (0.0, 6.0)})
     orders = orders_of(c)
     order = orders.order(USERS)
-    shown = Shown(0, np.zeros((2, 15), np.int64), NO_OWN, 2.0 * order.gram_grid.largest, 0.0)
+    shown = Shown(np.zeros((2, 15), np.int64), 2.0 * order.gram_grid.largest, 0.0)
     with pytest.raises(FitError, match="user factors grew to .*, more than a millionfold in one half-sweep: raise reg"):
         orders.see(order, shown)
 
@@ -244,7 +244,7 @@ def test_a_resumed_fit_sums_its_grams_on_the_grid_it_had() -> None:
     orders = orders_of(case("number"))
     order = orders.order(USERS)
     assert order.gram_grid is not None
-    orders.see(order, Shown(0, np.zeros((2, 15), np.int64), NO_OWN, 40.0, 0.0))
+    orders.see(order, Shown(np.zeros((2, 15), np.int64), 40.0, 0.0))
     assert orders.order(USERS).gram_grid != order.gram_grid
     assert orders.show_order(USERS, orders.gram_bounds()[USERS]).gram_grid == order.gram_grid
 

@@ -119,7 +119,7 @@ def test_no_model_at_all(tmp_path: Path) -> None:
         ({"mu": None}, "is damaged or does not fit"),
         ({"clip": [5, 1]}, "clip must be"),
         ({"settings": {"rang": 3}}, "rang"),
-        ({"rank": 4}, "Factors.parquet holds factors that are not 4 wide"),
+        ({"rank": 4}, "parquet holds factors that are not 4 wide"),
         (
             {"user": {"rows": 11, "features": 0, "ids": "int64"}},
             r"userFactors.parquet holds 12 rows, model.json says 11",

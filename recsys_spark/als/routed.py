@@ -1,0 +1,269 @@
+"""The executor whose rows no process holds whole: blocks send each other the rows that they refer to. Driver.
+
+A pass that makes rows is the map side of a shuffle. What a block has to send goes to the partitions of those who refer
+to it, its own rows to its own partition, and its sums to one more partition, the only one that the driver reads: one
+job, and the shuffle's files are where rows stay until the next pass over either side reads them. A lost file is
+computed anew from those before, back to the last checkpoint, from which rows are read back so that what led there can
+be forgotten.
+
+Blocks, routes and rows are partitioned alike, so a pass joins them without moving anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from recsys_spark.als import restart
+from recsys_spark.als import routed_tasks as tasks
+from recsys_spark.als.executor import Executor, Work
+from recsys_spark.als.messages import Lost
+from recsys_spark.als.meter import Done
+from recsys_spark.als.model import FitFacts, FittedModel, SideFacts
+from recsys_spark.als.spread import SpreadModel, load_spread_uri, save_spread_uri, spread
+from recsys_spark.als.stages import Resident
+from recsys_spark.als.work import Needs, Rows
+from recsys_spark.blocks.layout import ITEMS, USERS, other
+from recsys_spark.blocks.plan import Plan
+from recsys_spark.blocks.residency import Miss
+from recsys_spark.blocks.transfer import fast_transfer
+from recsys_spark.errors import FitError
+
+if TYPE_CHECKING:
+    from pyspark import RDD
+    from pyspark.core.broadcast import Broadcast
+    from pyspark.sql import DataFrame, SparkSession
+
+
+class _Sent(NamedTuple):
+    """Rows of a side on their way, and how to send them again from records."""
+
+    rows: RDD[Any]
+    again: Callable[[], _Sent]
+
+
+class RoutedStages(Executor[SpreadModel]):
+    """Blocks resident on executors, rows routed between them.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    plan : Broadcast of Plan, ``paired``
+    records : RDD of (slot, record)
+        As `blocks.build.block_records` gives it.
+    fit : str
+        A name no other fit of the application has.
+    home : str
+        Path or URI, on storage that all executors reach, that the model is written to; holds nothing yet.
+    rank : int
+    """
+
+    forgets = True
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        plan: Broadcast[Plan],
+        records: RDD[tuple[int, bytes]],
+        fit: str,
+        home: str,
+        rank: int,
+    ) -> None:
+        from pyspark import StorageLevel
+
+        super().__init__(plan.value)
+        self._spark, self._sc, self._shared_plan = spark, spark.sparkContext, plan
+        self._home, self._rank, self._layout = home, rank, plan.value.layout
+        self._fixed: set[int] = set()
+        self._sent: dict[int, _Sent] = {}
+        self._made: list[RDD[Any]] = []
+        self._old = 0  # of those made, how many came before rows were last read back
+        self._resident = Resident(self._sc, records, fit)
+        wanted = self._resident.records.mapPartitions(partial(tasks.routes_of_records, layout=self._layout))
+        self._routes: RDD[Any] = wanted.partitionBy(self._layout.partitions, int)
+        self._routes = self._routes.mapPartitions(iter, preservesPartitioning=True)
+        self._routes.setName(f"routes {fit}").persist(StorageLevel.MEMORY_AND_DISK)
+
+    @property
+    def at_a_time(self) -> int:
+        """Spark's own estimate of the cores there are."""
+        return self._sc.defaultParallelism
+
+    def run(self, side: int, task: Work[Any], needs: Needs) -> list[Done]:
+        """See `Executor`."""
+        resident, results, slots = self._resident, [], self._resident.slots[side]
+        for blocks in (resident.handles, resident.records):
+            work = self._pass(side, task, needs, slots)
+            joined = self._beside(blocks, self._inputs(side, needs))
+            found = resident.run(joined, partial(tasks.measure, work=work), slots)
+            if any(isinstance(r, Lost) for r in found):
+                self._send_again(side, needs)
+                return self.run(side, task, needs)
+            results += [r for r in found if not isinstance(r, Miss)]
+            slots = [r.slot for r in found if isinstance(r, Miss)]
+            if not slots:
+                break
+        return results
+
+    def settle(self, side: int, task: Work[tuple[Rows, Any]], needs: Needs) -> list[Done]:
+        """See `Executor`."""
+        return self._settle(side, task, needs)
+
+    def fix_biases(self, side: int) -> None:
+        """See `Executor`."""
+        self._fixed.add(side)
+
+    def place(
+        self, side: int, model: SpreadModel | FittedModel, *, biases: bool, nonnegative: bool
+    ) -> tuple[float, float]:
+        """See `Executor`; rows find their blocks by id."""
+        if side == USERS:
+            self._old = len(self._made)
+        task = partial(restart.place_block, biases=biases, nonnegative=nonnegative)
+        needs = Needs.NOTHING if biases else Needs.MINE
+        found = self._settle(side, task, needs, given=self._given(side, model))
+        largest = np.array([d.result for d in found])
+        return float(largest[:, 0].max()), float(largest[:, 1].max())
+
+    def snapshot(self) -> list[RDD[Any]]:
+        """See `Executor`."""
+        return [self._sent[side].rows for side in (USERS, ITEMS)]
+
+    def adopt(self, model: SpreadModel) -> list[DataFrame]:
+        """See `Executor`. Rows were just read back: the shuffles that led to the checkpoint are removed."""
+        for rows in self._made[: self._old]:
+            self._remove(rows)
+        self._made, self._old = self._made[self._old :], 0
+        return [model.user.rows, model.item.rows]
+
+    def model(self, snapshot: Sequence[Any], sides: Sequence[SideFacts], facts: FitFacts) -> SpreadModel:
+        """See `Executor`; rows lazily, while the executor is open."""
+        ids = [self.plan.side(side).ids for side in (USERS, ITEMS)]
+        frames = [self._frame(side, rows) for side, rows in enumerate(snapshot)]
+        return spread(frames, [(len(i), str(i.type)) for i in ids], sides, facts, self._rank)
+
+    def finished(self, model: SpreadModel) -> SpreadModel:
+        """See `Executor`: written to ``home``."""
+        save_spread_uri(self._spark, model, self._home)
+        return load_spread_uri(self._spark, self._home)
+
+    def close(self) -> None:
+        """See `Executor`."""
+        try:
+            self._resident.close()
+        finally:
+            self._routes.unpersist()
+            for rows in self._made:
+                self._remove(rows)
+            self._made, self._sent = [], {}
+
+    def _pass(self, side: int, task: Work[Any], needs: Needs, slots: Iterable[int]) -> tasks.Pass:
+        fit, fixed = self._resident.fit, side in self._fixed
+        return tasks.Pass(fit, self._layout, frozenset(slots), side, task, needs, fixed, self._rank)
+
+    def _inputs(self, side: int, needs: Needs) -> list[RDD[Any]]:
+        """The rows that a pass over a side reads."""
+        sides = {other(side), side} if Needs.OTHER in needs else set()
+        if Needs.MINE in needs or side in self._fixed:
+            sides.add(side)
+        return [self._sent[s].rows for s in sorted(sides) if s in self._sent]
+
+    def _settle(
+        self, side: int, task: Work[tuple[Rows, Any]], needs: Needs, given: RDD[Any] | None = None
+    ) -> list[Done]:
+        work = self._pass(side, task, needs, self._resident.slots[side])
+        inputs = [*self._inputs(side, needs), *([given] if given is not None else [])]
+
+        def send(blocks: RDD[Any]) -> _Sent:
+            joined = self._beside(blocks, [self._routes, *inputs])
+            made = joined.mapPartitions(partial(tasks.send, work=work))
+            rows: RDD[Any] = made.partitionBy(self._layout.partitions, int)
+            self._made.append(rows)
+            return _Sent(rows, lambda: send(self._resident.records))
+
+        found: list[Any] = []
+        for blocks in (self._resident.handles, self._resident.records):
+            sent = send(blocks)
+            found = self._sc.runJob(sent.rows, tasks.mail, [self._layout.partitions - 1])
+            if any(isinstance(r, Lost) for r in found):
+                self._send_again(side, needs)
+                return self._settle(side, task, needs, given)
+            if not any(isinstance(r, Miss) for r in found):
+                break
+        self._sent[side] = sent
+        return found
+
+    def _send_again(self, side: int, needs: Needs) -> None:
+        """Rows that a lost executor had sent were computed anew where a block's file is not: send them from records."""
+        for each in {other(side), side} if Needs.OTHER in needs else {side}:
+            if each in self._sent:
+                self._sent[each] = self._sent[each].again()
+        if any(
+            isinstance(r, Miss | Lost)
+            for sent in self._sent.values()
+            for r in self._sc.runJob(sent.rows, tasks.mail, [self._layout.partitions - 1])
+        ):
+            raise FitError(
+                "rows that an executor had sent are lost, and so is what they were computed from; fit again: with a "
+                "checkpointDir the fit goes on from its last checkpoint"
+            )
+
+    def _beside(self, blocks: RDD[Any], others: Sequence[RDD[Any]]) -> RDD[Any]:
+        """One RDD of elements that lie in the same partitions; tasks run where their block is.
+
+        Spark runs a task where most of a union's members want it, so the blocks are given more often than all others
+        together; an element that comes twice is taken once.
+        """
+        serializer = self._routes._jrdd_deserializer
+        # All are streams of pickled lists, whatever their lengths; Spark would else read and write each anew.
+        from pyspark import RDD as SparkRDD
+
+        members = [blocks] * (len(others) + 1) if blocks is self._resident.handles else [blocks]
+        alike: list[RDD[Any]] = [SparkRDD(r._jrdd, self._sc, serializer) for r in (*members, *others)]
+        joined = self._sc.union(alike)
+        if joined.getNumPartitions() != self._layout.partitions:
+            raise FitError("blocks and rows are not partitioned alike: were the blocks built for another exchange?")
+        return joined
+
+    def _given(self, side: int, model: SpreadModel | FittedModel) -> RDD[Any]:
+        rows = _rows_of(self._spark, model, side)
+        find = partial(tasks.find_blocks, plan=self._shared_plan, side=side)
+        with fast_transfer(self._spark):
+            found = rows.select("id", "factors", "bias").mapInArrow(find, "slot int, places binary, rows binary").rdd
+        sent = found.map(partial(tasks.give, side=side, layout=self._layout, rank=self._rank))
+        return sent.partitionBy(self._layout.partitions, int)
+
+    def _frame(self, side: int, rows: Any) -> DataFrame:
+        """(id, factors, bias, count) of rows on their way, or of a saved model as it is."""
+        from pyspark import RDD as SparkRDD
+
+        if not isinstance(rows, SparkRDD):
+            return rows
+        kind = "long" if pa.types.is_integer(self.plan.side(side).ids.type) else "string"
+        slots = frozenset(self._resident.slots[side])
+        tables = self._beside(self._routes, [rows]).mapPartitions(
+            partial(tasks.tables, slots=slots, plan=self._shared_plan, side=side)
+        )
+        with fast_transfer(self._spark):
+            packed = self._spark.createDataFrame(tables, "rows binary")
+            return packed.mapInArrow(tasks.unpacked, f"id {kind}, factors array<float>, bias float, count double")
+
+    def _remove(self, rows: RDD[Any]) -> None:
+        """Delete a shuffle's files, as pyspark.ml.ALS does: Spark would wait for the driver's garbage collector."""
+        cleaner = self._sc._jsc.sc().cleaner()
+        if cleaner.isDefined():
+            shuffled = rows._jrdd.rdd().dependencies().head().rdd()
+            cleaner.get().doCleanupShuffle(shuffled.dependencies().head().shuffleId(), False)
+
+
+def _rows_of(spark: SparkSession, model: SpreadModel | FittedModel, side: int) -> DataFrame:
+    if isinstance(model, SpreadModel):
+        return (model.user if side == USERS else model.item).rows
+    held = model.user if side == USERS else model.item
+    offsets = np.arange(len(held) + 1, dtype=np.int32) * np.int32(held.rank)
+    factors = pa.ListArray.from_arrays(pa.array(offsets), pa.array(held.factors.ravel()))
+    return spark.createDataFrame(pa.table({"id": held.ids, "factors": factors, "bias": held.biases}))

@@ -1,0 +1,123 @@
+"""Rows routed between blocks: the bits of one process, and no matrix on the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark import SparkFiles
+from pyspark.sql import SparkSession
+
+from fit_bits import bits
+from problems import Problem, problem
+from recsys_spark.als.checkpoint import LakeCheckpoints
+from recsys_spark.als.model import FittedModel
+from recsys_spark.als.routed import RoutedStages
+from recsys_spark.als.settings import AlsSettings, SideSettings, UnobservedSettings
+from recsys_spark.als.spread import SpreadModel, load_spread_uri, save_spread_uri
+from recsys_spark.als.train import HalfStep, train
+from recsys_spark.blocks.build import block_records, plan_blocks
+from recsys_spark.blocks.encoded import EncodedRatings
+from recsys_spark.blocks.layout import ITEMS, USERS
+from terms_case import TermsCase
+
+SIDE = SideSettings(reg=2.0, reg_bias=1.0, reg_features=1.5, reg_feature_bias=1.5)
+SETTINGS = AlsSettings(rank=3, max_iter=3, seed=1, user=SIDE, item=SIDE)
+
+
+@pytest.fixture
+def routed(spark: SparkSession, tmp_path: Path) -> Iterator[Callable[..., RoutedStages]]:
+    """Makes executors that route rows; closes them."""
+    made: list[Any] = []
+
+    def make(p: Problem, grid: tuple[int, int] = (2, 3), rank: int = 3) -> RoutedStages:
+        ratings = EncodedRatings(spark.createDataFrame(p.ratings).repartition(3))
+        tables = {s: spark.createDataFrame(t) for s, t in ((USERS, p.user_features), (ITEMS, p.item_features))}
+        graphs = {side: spark.createDataFrame(table) for side, table in p.graphs.items()}
+        widths = (len(p.columns[0]), len(p.columns[1]))
+        plan = spark.sparkContext.broadcast(plan_blocks(ratings, tables, widths, grid, graphs, paired=True))
+        records = block_records(ratings, tables, plan, graphs)
+        executor = RoutedStages(spark, plan, records, f"routed-{len(made)}", f"{tmp_path}/model-{len(made)}", rank)
+        made.extend((executor, ratings))
+        return executor
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def gathered(spark: SparkSession) -> Callable[[SpreadModel], FittedModel]:
+    return lambda model: model.gathered(spark)
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (2, 3), (7, 4)])
+def test_routed_rows_give_the_bits_of_one_process(routed: Any, gathered: Any, grid: tuple[int, int]) -> None:
+    p = problem()
+    model = gathered(train(routed(p, grid), SETTINGS, p.columns))
+    alone = train(p.executor(), SETTINGS, p.columns)
+    assert bits(model) == bits(alone)
+    assert model.user.counts.tobytes() == alone.user.counts.tobytes()
+
+
+@pytest.mark.parametrize("nonnegative", [False, True])
+def test_graphs_unobserved_cells_and_static_biases_through_routes(
+    routed: Any, gathered: Any, nonnegative: bool
+) -> None:
+    side = SIDE.model_copy(update={"graph": 0.7, "bias": "static" if nonnegative else "learned"})
+    unobserved = UnobservedSettings(weight=0.2, target=2.0)
+    settings = SETTINGS.model_copy(
+        update={"user": side, "item": side, "unobserved": unobserved, "nonnegative": nonnegative, "max_iter": 2}
+    )
+    c = TermsCase(settings, weighted=False)
+    alone = c.run()
+    assert bits(gathered(train(routed(c.problem, (3, 2)), settings, c.problem.columns))) == bits(alone)
+
+
+def test_lost_and_altered_block_files_are_rebuilt(routed: Any, gathered: Any) -> None:
+    p = problem()
+    root = Path(SparkFiles.getRootDirectory()) / "recsys-spark-blocks"
+    damaged: list[Path] = []
+
+    def damage(event: object) -> None:
+        if isinstance(event, HalfStep) and event.side == ITEMS:
+            files = sorted(root.rglob("*.blk"))
+            for file in files[:-1]:
+                file.unlink()
+            files[-1].write_bytes(b"short")
+            damaged.extend(files)
+
+    model = train(routed(p), SETTINGS, p.columns, watch=damage)
+    assert damaged
+    assert bits(gathered(model)) == bits(train(p.executor(), SETTINGS, p.columns))
+
+
+def test_a_fit_goes_on_from_a_checkpoint_of_either_exchange(
+    spark: SparkSession, routed: Any, gathered: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = problem()
+    settings = SETTINGS.model_copy(update={"max_iter": 4})
+    undisturbed = bits(train(p.executor(), settings, p.columns))
+    spread_kept = LakeCheckpoints(spark, f"{tmp_path}/kept", 1, save_spread_uri, load_spread_uri)
+    kept = LakeCheckpoints(spark, f"{tmp_path}/kept", 1)
+    for executor, store in ((routed(p), spread_kept), (p.executor(), kept), (routed(p, (3, 2)), spread_kept)):
+        with monkeypatch.context() as patch:
+            if executor.forgets:  # dies with every checkpoint that it reads back
+                patch.setattr(executor, "_remove", lambda rows: (_ for _ in ()).throw(KeyboardInterrupt))
+            else:
+                patch.setattr(kept, "save", _dying(kept.save))
+            with pytest.raises(KeyboardInterrupt):
+                train(executor, settings, p.columns, checkpoints=store)
+    model = train(routed(p), settings, p.columns, checkpoints=spread_kept)
+    assert bits(gathered(model)) == undisturbed
+    assert not list((tmp_path / "kept").iterdir())
+
+
+def _dying(save: Callable[..., None]) -> Callable[..., None]:
+    def save_and_die(*args: Any) -> None:
+        save(*args)
+        raise KeyboardInterrupt
+
+    return save_and_die
