@@ -22,11 +22,11 @@ from recsys_spark.blocks.build import block_records, plan_blocks
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
 from recsys_spark.blocks.published import PublishedBlocks
-from recsys_spark.errors import DataError
+from recsys_spark.errors import ConfigError, DataError
 from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.features.graph import table_graph
 from recsys_spark.ml.model import BlockALSModel
-from recsys_spark.ml.params import BlockAlsParams
+from recsys_spark.ml.params import BlockAlsParams, check_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,10 +42,21 @@ log = logging.getLogger(__name__)
 
 
 class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, DefaultParamsWritable):
-    """Block-ALS with biases and side features.
+    """`pyspark.ml.recommendation.ALS` with biases, side features, cold start, any ids, and more.
 
     r̂(u, i) = μ + b_u + c_i + p_u · q_i, factors and biases solved jointly row by row, pulled towards what the features
     predict. Ids are integers or strings as they come.
+
+    Spark's Params have Spark's names, defaults and meaning. Ours default to the better model for explicit ratings (μ
+    and biases on), and to Spark's with implicitPrefs; `sparkDefaults` switches all of ours off.
+
+    regParam is λ of both sides' factors under ``regModeUser`` and ``regModeItem``: ``weighted``, the default, is λ·n
+    for a row of n ratings, Spark's own. In the other modes, ``constant`` λ and ``inverse_sqrt`` λ/√(n + 1), λ has the
+    unit of J, which sums over ratings, and good values are of the order of 10. ``regUser`` and ``regItem`` go before
+    regParam where they are set. Biases have their own λ (``regUserBias``, ``regItemBias``), constant in every mode.
+
+    Results are the same, bit for bit, for any numUserBlocks and numItemBlocks, so their defaults are Spark's in name:
+    where they have not been set, the engine chooses.
 
     >>> model = BlockALS(rank=20, userCol="userId", itemCol="movieId").fit(ratings)  # doctest: +SKIP
     >>> model.transform(test)  # doctest: +SKIP
@@ -57,36 +68,67 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
     def __init__(
         self,
         *,
-        rank: int = 12,
-        maxIter: int = 20,
-        regParam: float | None = None,
-        seed: int = 0,
+        rank: int = 10,
+        maxIter: int = 10,
+        regParam: float = 0.1,
+        numUserBlocks: int = 10,
+        numItemBlocks: int = 10,
+        implicitPrefs: bool = False,
+        alpha: float = 1.0,
         userCol: str = "user",
         itemCol: str = "item",
+        seed: int | None = None,
         ratingCol: str = "rating",
-        predictionCol: str = "prediction",
-        weightCol: str | None = None,
-        validationIndicatorCol: str | None = None,
+        nonnegative: bool = False,
+        checkpointInterval: int = 10,
+        intermediateStorageLevel: str = "MEMORY_AND_DISK",
+        finalStorageLevel: str = "MEMORY_AND_DISK",
         coldStartStrategy: str = "nan",
-        numUserBlocks: int = 0,
-        numItemBlocks: int = 0,
-        **engine: Any,
+        blockSize: int = 4096,
+        **ours: Any,
     ) -> None:
         super().__init__()
-        self._setDefault(
-            rank=12, maxIter=20, seed=0, userCol="user", itemCol="item", ratingCol="rating",
-            predictionCol="prediction", coldStartStrategy="nan", numUserBlocks=0, numItemBlocks=0,
-            execution="auto", checkpointInterval=10,
-        )  # fmt: skip
         self._features: dict[int, tuple[DataFrame, tuple[FeatureColumn, ...]]] = {}
         self._graphs: dict[int, DataFrame] = {}
         self._initial: BlockALSModel | None = None
         self.setParams(**self._input_kwargs)
 
     @keyword_only
-    def setParams(self, **params: Any) -> BlockALS:
-        """Set Params by name; None leaves one as it is."""
-        return self._set(**{name: value for name, value in self._input_kwargs.items() if value is not None})
+    def setParams(
+        self,
+        *,
+        rank: int = 10,
+        maxIter: int = 10,
+        regParam: float = 0.1,
+        numUserBlocks: int = 10,
+        numItemBlocks: int = 10,
+        implicitPrefs: bool = False,
+        alpha: float = 1.0,
+        userCol: str = "user",
+        itemCol: str = "item",
+        seed: int | None = None,
+        ratingCol: str = "rating",
+        nonnegative: bool = False,
+        checkpointInterval: int = 10,
+        intermediateStorageLevel: str = "MEMORY_AND_DISK",
+        finalStorageLevel: str = "MEMORY_AND_DISK",
+        coldStartStrategy: str = "nan",
+        blockSize: int = 4096,
+        **ours: Any,
+    ) -> BlockALS:
+        """Set Params by name; None leaves one as it is. TypeError for a name or value that is none."""
+        given = {name: value for name, value in self._input_kwargs.items() if value is not None}
+        check_names(self, list(given))
+        return self._set(**given)
+
+    @classmethod
+    def sparkDefaults(cls, **params: Any) -> BlockALS:
+        """An estimator of the very model of pyspark.ml.recommendation.ALS: no μ, no biases, no clipping, λ·n.
+
+        Params given go on top: ``BlockALS.sparkDefaults(rank=20)``.
+        """
+        off: dict[str, Any] = {"globalMean": "none", "userBias": "none", "itemBias": "none", "clipPredictions": False}
+        return cls(**off | params)
 
     @classmethod
     def fromSettings(cls, settings: AlsSettings, **params: Any) -> BlockALS:
@@ -145,9 +187,10 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
         graphs = {side: table_graph(edges, _id_type(ratings, side)) for side, edges in self._graphs.items()}
         columns = (self._columns(USERS), self._columns(ITEMS))
         sc = dataset.sparkSession.sparkContext
-        grid = (self.getNumUserBlocks(), self.getNumItemBlocks())
         with EncodedRatings(ratings) as encoded:
-            plan = sc.broadcast(plan_blocks(encoded, features, (len(columns[0]), len(columns[1])), grid, graphs))
+            plan = sc.broadcast(
+                plan_blocks(encoded, features, (len(columns[0]), len(columns[1])), self._grid(), graphs)
+            )
             try:
                 records = block_records(encoded, features, plan, graphs)
                 return self._model(self._train(dataset.sparkSession, plan, records, columns, encoded.ratings))
@@ -191,6 +234,15 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
             )
         return None
 
+    def _grid(self) -> tuple[int, int]:
+        """Blocks of users and items, 0 where the engine is to choose; ConfigError for a negative number."""
+        users, items = (
+            self.getOrDefault(param) if self.isSet(param) else 0 for param in (self.numUserBlocks, self.numItemBlocks)
+        )
+        if min(users, items) < 0:
+            raise ConfigError(f"numUserBlocks and numItemBlocks must be at least 0, found {users} and {items}")
+        return users, items
+
     def _columns(self, side: int) -> tuple[FeatureColumn, ...]:
         return self._features[side][1] if side in self._features else ()
 
@@ -201,7 +253,9 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
 
     def _ratings(self, dataset: DataFrame) -> DataFrame:
         """(user, item, rating[, weight][, held_out]) from the columns that the Params name."""
-        wanted = {"user": self.getUserCol(), "item": self.getItemCol(), "rating": self.getRatingCol()}
+        wanted = {"user": self.getUserCol(), "item": self.getItemCol()}
+        if self.getRatingCol():
+            wanted["rating"] = self.getRatingCol()
         if self.isSet(self.weightCol):
             wanted["weight"] = self.getWeightCol()
         if self.isSet(self.validationIndicatorCol):
@@ -214,6 +268,7 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
             columns[name] = columns[name].cast("double")
         if "held_out" in columns:
             columns["held_out"] = F.coalesce(columns["held_out"].cast("boolean"), F.lit(False))
+        columns.setdefault("rating", F.lit(1.0))
         return dataset.select(*(column.alias(name) for name, column in columns.items()))
 
 

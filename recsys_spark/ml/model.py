@@ -36,17 +36,8 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
 
     def __init__(self, fitted: FittedModel) -> None:
         super().__init__()
-        self._setDefault(userCol="user", itemCol="item", predictionCol="prediction", coldStartStrategy="nan")
         self.fitted = fitted
         self._shared: Broadcast[FittedModel] | None = None
-
-    def setPredictionCol(self, value: str) -> BlockALSModel:
-        """Name the column that `transform` adds."""
-        return self._set(predictionCol=value)
-
-    def setColdStartStrategy(self, value: str) -> BlockALSModel:
-        """nan, drop or fallback."""
-        return self._set(coldStartStrategy=value)
 
     @property
     def rank(self) -> int:
@@ -91,11 +82,12 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
         strategy = self.getColdStartStrategy()
         shared = self._broadcast(dataset)
         unknown: Unknown = "fallback" if strategy == "fallback" else "nan"
+        clip = self.getOrDefault(self.clipPredictions)
 
         @F.pandas_udf(FloatType())  # type: ignore[call-overload]
         def predict(users: pd.Series, items: pd.Series) -> pd.Series:
-            model = shared.value
-            return pd.Series(model.predict(pa.Array.from_pandas(users), pa.Array.from_pandas(items), unknown=unknown))
+            ids = pa.Array.from_pandas(users), pa.Array.from_pandas(items)
+            return pd.Series(shared.value.predict(*ids, unknown=unknown, clip=clip))
 
         score = predict(self._id(dataset, self.getUserCol(), "user"), self._id(dataset, self.getItemCol(), "item"))
         # pandas has one value for null and NaN, and it comes back as null
