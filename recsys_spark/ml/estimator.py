@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark import keyword_only
 from pyspark.ml import Estimator
-from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
+from pyspark.ml.util import MLReadable, MLWritable, MLWriter
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -27,6 +27,7 @@ from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.features.graph import table_graph
 from recsys_spark.ml.model import BlockALSModel
 from recsys_spark.ml.params import BlockAlsParams, check_names
+from recsys_spark.ml.ratings import check_classic, offence, rating_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,12 +37,13 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from recsys_spark.blocks.plan import Plan
+    from recsys_spark.ml.estimator_io import BlockALSReader
 
 
 log = logging.getLogger(__name__)
 
 
-class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, DefaultParamsWritable):
+class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"], MLWritable):
     """`pyspark.ml.recommendation.ALS` with biases, side features, cold start, any ids, and more.
 
     r̂(u, i) = μ + b_u + c_i + p_u · q_i, factors and biases solved jointly row by row, pulled towards what the features
@@ -165,6 +167,19 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
         self._initial = model
         return self
 
+    def write(self) -> MLWriter:
+        """A writer: ``metadata/`` as pyspark.ml writes it; features, graphs and initial model as Parquet beside it."""
+        from recsys_spark.ml.estimator_io import BlockALSWriter
+
+        return BlockALSWriter(self)
+
+    @classmethod
+    def read(cls) -> BlockALSReader:
+        """A reader of what `write` wrote."""
+        from recsys_spark.ml.estimator_io import BlockALSReader
+
+        return BlockALSReader()
+
     def copy(self, extra: Any = None) -> BlockALS:
         """A copy with its own Params; feature DataFrames are shared by reference."""
         copied = super().copy(extra)
@@ -182,18 +197,18 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
             plan.destroy()
 
     def _fit(self, dataset: DataFrame) -> BlockALSModel:
-        ratings = self._ratings(dataset)
+        check_classic(dataset)
+        ratings = rating_columns(dataset, self._wanted())
         features = {side: _keyed(rows) for side, (rows, _) in self._features.items()}
-        graphs = {side: table_graph(edges, _id_type(ratings, side)) for side, edges in self._graphs.items()}
         columns = (self._columns(USERS), self._columns(ITEMS))
-        sc = dataset.sparkSession.sparkContext
-        with EncodedRatings(ratings) as encoded:
-            plan = sc.broadcast(
-                plan_blocks(encoded, features, (len(columns[0]), len(columns[1])), self._grid(), graphs)
-            )
+        widths = len(columns[USERS]), len(columns[ITEMS])
+        spark, grid = dataset.sparkSession, self._grid()
+        graphs = {side: table_graph(edges, _id_type(ratings, side)) for side, edges in self._graphs.items()}
+        with self._encoded(dataset, ratings) as encoded:
+            plan = spark.sparkContext.broadcast(plan_blocks(encoded, features, widths, grid, graphs))
             try:
                 records = block_records(encoded, features, plan, graphs)
-                return self._model(self._train(dataset.sparkSession, plan, records, columns, encoded.ratings))
+                return self._model(self._train(spark, plan, records, columns, encoded.ratings))
             finally:
                 plan.destroy()
 
@@ -251,25 +266,23 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
         self._copyValues(model)
         return model._resetUid(self.uid)
 
-    def _ratings(self, dataset: DataFrame) -> DataFrame:
-        """(user, item, rating[, weight][, held_out]) from the columns that the Params name."""
+    def _wanted(self) -> dict[str, str]:
+        """Column by what the engine calls it, as the Params name them."""
         wanted = {"user": self.getUserCol(), "item": self.getItemCol()}
         if self.getRatingCol():
             wanted["rating"] = self.getRatingCol()
-        if self.isSet(self.weightCol):
+        if self.isSet(self.weightCol) and self.getWeightCol():
             wanted["weight"] = self.getWeightCol()
         if self.isSet(self.validationIndicatorCol):
             wanted["held_out"] = self.getValidationIndicatorCol()
-        missing = sorted(set(wanted.values()) - set(dataset.columns))
-        if missing:
-            raise DataError(f"no column {', '.join(missing)} in the ratings; they have {', '.join(dataset.columns)}")
-        columns = {name: F.col(column) for name, column in wanted.items()}
-        for name in columns.keys() & {"rating", "weight"}:
-            columns[name] = columns[name].cast("double")
-        if "held_out" in columns:
-            columns["held_out"] = F.coalesce(columns["held_out"].cast("boolean"), F.lit(False))
-        columns.setdefault("rating", F.lit(1.0))
-        return dataset.select(*(column.alias(name) for name, column in columns.items()))
+        return wanted
+
+    def _encoded(self, dataset: DataFrame, ratings: DataFrame) -> EncodedRatings:
+        """The ratings, read once; DataError that names the column of rows that cannot be used."""
+        try:
+            return EncodedRatings(ratings)
+        except DataError as problem:
+            raise offence(dataset, self._wanted()) or problem from None
 
 
 def _checkpoint_dir(spark: SparkSession) -> str | None:
