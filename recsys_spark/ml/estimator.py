@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark import keyword_only
 from pyspark.ml import Estimator
-from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
+from pyspark.ml.util import MLReadable, MLWritable, MLWriter
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -22,11 +22,12 @@ from recsys_spark.blocks.build import block_records, plan_blocks
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
 from recsys_spark.blocks.published import PublishedBlocks
-from recsys_spark.errors import DataError
+from recsys_spark.errors import ConfigError, DataError
 from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.features.graph import table_graph
 from recsys_spark.ml.model import BlockALSModel
-from recsys_spark.ml.params import BlockAlsParams
+from recsys_spark.ml.params import BlockAlsParams, check_names
+from recsys_spark.ml.ratings import check_classic, offence, rating_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,16 +37,28 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from recsys_spark.blocks.plan import Plan
+    from recsys_spark.ml.estimator_io import BlockALSReader
 
 
 log = logging.getLogger(__name__)
 
 
-class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, DefaultParamsWritable):
-    """Block-ALS with biases and side features.
+class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"], MLWritable):
+    """`pyspark.ml.recommendation.ALS` with biases, side features, cold start, any ids, and more.
 
     r̂(u, i) = μ + b_u + c_i + p_u · q_i, factors and biases solved jointly row by row, pulled towards what the features
     predict. Ids are integers or strings as they come.
+
+    Spark's Params have Spark's names, defaults and meaning. Ours default to the better model for explicit ratings (μ
+    and biases on), and to Spark's with implicitPrefs; `sparkDefaults` switches all of ours off.
+
+    regParam is λ of both sides' factors under ``regModeUser`` and ``regModeItem``: ``weighted``, the default, is λ·n
+    for a row of n ratings, Spark's own. In the other modes, ``constant`` λ and ``inverse_sqrt`` λ/√(n + 1), λ has the
+    unit of J, which sums over ratings, and good values are of the order of 10. ``regUser`` and ``regItem`` go before
+    regParam where they are set. Biases have their own λ (``regUserBias``, ``regItemBias``), constant in every mode.
+
+    Results are the same, bit for bit, for any numUserBlocks and numItemBlocks, so their defaults are Spark's in name:
+    where they have not been set, the engine chooses.
 
     >>> model = BlockALS(rank=20, userCol="userId", itemCol="movieId").fit(ratings)  # doctest: +SKIP
     >>> model.transform(test)  # doctest: +SKIP
@@ -57,36 +70,67 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
     def __init__(
         self,
         *,
-        rank: int = 12,
-        maxIter: int = 20,
-        regParam: float | None = None,
-        seed: int = 0,
+        rank: int = 10,
+        maxIter: int = 10,
+        regParam: float = 0.1,
+        numUserBlocks: int = 10,
+        numItemBlocks: int = 10,
+        implicitPrefs: bool = False,
+        alpha: float = 1.0,
         userCol: str = "user",
         itemCol: str = "item",
+        seed: int | None = None,
         ratingCol: str = "rating",
-        predictionCol: str = "prediction",
-        weightCol: str | None = None,
-        validationIndicatorCol: str | None = None,
+        nonnegative: bool = False,
+        checkpointInterval: int = 10,
+        intermediateStorageLevel: str = "MEMORY_AND_DISK",
+        finalStorageLevel: str = "MEMORY_AND_DISK",
         coldStartStrategy: str = "nan",
-        numUserBlocks: int = 0,
-        numItemBlocks: int = 0,
-        **engine: Any,
+        blockSize: int = 4096,
+        **ours: Any,
     ) -> None:
         super().__init__()
-        self._setDefault(
-            rank=12, maxIter=20, seed=0, userCol="user", itemCol="item", ratingCol="rating",
-            predictionCol="prediction", coldStartStrategy="nan", numUserBlocks=0, numItemBlocks=0,
-            execution="auto", checkpointInterval=10,
-        )  # fmt: skip
         self._features: dict[int, tuple[DataFrame, tuple[FeatureColumn, ...]]] = {}
         self._graphs: dict[int, DataFrame] = {}
         self._initial: BlockALSModel | None = None
         self.setParams(**self._input_kwargs)
 
     @keyword_only
-    def setParams(self, **params: Any) -> BlockALS:
-        """Set Params by name; None leaves one as it is."""
-        return self._set(**{name: value for name, value in self._input_kwargs.items() if value is not None})
+    def setParams(
+        self,
+        *,
+        rank: int = 10,
+        maxIter: int = 10,
+        regParam: float = 0.1,
+        numUserBlocks: int = 10,
+        numItemBlocks: int = 10,
+        implicitPrefs: bool = False,
+        alpha: float = 1.0,
+        userCol: str = "user",
+        itemCol: str = "item",
+        seed: int | None = None,
+        ratingCol: str = "rating",
+        nonnegative: bool = False,
+        checkpointInterval: int = 10,
+        intermediateStorageLevel: str = "MEMORY_AND_DISK",
+        finalStorageLevel: str = "MEMORY_AND_DISK",
+        coldStartStrategy: str = "nan",
+        blockSize: int = 4096,
+        **ours: Any,
+    ) -> BlockALS:
+        """Set Params by name; None leaves one as it is. TypeError for a name or value that is none."""
+        given = {name: value for name, value in self._input_kwargs.items() if value is not None}
+        check_names(self, list(given))
+        return self._set(**given)
+
+    @classmethod
+    def sparkDefaults(cls, **params: Any) -> BlockALS:
+        """An estimator of the very model of pyspark.ml.recommendation.ALS: no μ, no biases, no clipping, λ·n.
+
+        Params given go on top: ``BlockALS.sparkDefaults(rank=20)``.
+        """
+        off: dict[str, Any] = {"globalMean": "none", "userBias": "none", "itemBias": "none", "clipPredictions": False}
+        return cls(**off | params)
 
     @classmethod
     def fromSettings(cls, settings: AlsSettings, **params: Any) -> BlockALS:
@@ -123,6 +167,19 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
         self._initial = model
         return self
 
+    def write(self) -> MLWriter:
+        """A writer: ``metadata/`` as pyspark.ml writes it; features, graphs and initial model as Parquet beside it."""
+        from recsys_spark.ml.estimator_io import BlockALSWriter
+
+        return BlockALSWriter(self)
+
+    @classmethod
+    def read(cls) -> BlockALSReader:
+        """A reader of what `write` wrote."""
+        from recsys_spark.ml.estimator_io import BlockALSReader
+
+        return BlockALSReader()
+
     def copy(self, extra: Any = None) -> BlockALS:
         """A copy with its own Params; feature DataFrames are shared by reference."""
         copied = super().copy(extra)
@@ -140,17 +197,18 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
             plan.destroy()
 
     def _fit(self, dataset: DataFrame) -> BlockALSModel:
-        ratings = self._ratings(dataset)
+        check_classic(dataset)
+        ratings = rating_columns(dataset, self._wanted())
         features = {side: _keyed(rows) for side, (rows, _) in self._features.items()}
-        graphs = {side: table_graph(edges, _id_type(ratings, side)) for side, edges in self._graphs.items()}
         columns = (self._columns(USERS), self._columns(ITEMS))
-        sc = dataset.sparkSession.sparkContext
-        grid = (self.getNumUserBlocks(), self.getNumItemBlocks())
-        with EncodedRatings(ratings) as encoded:
-            plan = sc.broadcast(plan_blocks(encoded, features, (len(columns[0]), len(columns[1])), grid, graphs))
+        widths = len(columns[USERS]), len(columns[ITEMS])
+        spark, grid = dataset.sparkSession, self._grid()
+        graphs = {side: table_graph(edges, _id_type(ratings, side)) for side, edges in self._graphs.items()}
+        with self._encoded(dataset, ratings) as encoded:
+            plan = spark.sparkContext.broadcast(plan_blocks(encoded, features, widths, grid, graphs))
             try:
                 records = block_records(encoded, features, plan, graphs)
-                return self._model(self._train(dataset.sparkSession, plan, records, columns, encoded.ratings))
+                return self._model(self._train(spark, plan, records, columns, encoded.ratings))
             finally:
                 plan.destroy()
 
@@ -191,6 +249,15 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
             )
         return None
 
+    def _grid(self) -> tuple[int, int]:
+        """Blocks of users and items, 0 where the engine is to choose; ConfigError for a negative number."""
+        users, items = (
+            self.getOrDefault(param) if self.isSet(param) else 0 for param in (self.numUserBlocks, self.numItemBlocks)
+        )
+        if min(users, items) < 0:
+            raise ConfigError(f"numUserBlocks and numItemBlocks must be at least 0, found {users} and {items}")
+        return users, items
+
     def _columns(self, side: int) -> tuple[FeatureColumn, ...]:
         return self._features[side][1] if side in self._features else ()
 
@@ -199,22 +266,23 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, DefaultParamsReadable, 
         self._copyValues(model)
         return model._resetUid(self.uid)
 
-    def _ratings(self, dataset: DataFrame) -> DataFrame:
-        """(user, item, rating[, weight][, held_out]) from the columns that the Params name."""
-        wanted = {"user": self.getUserCol(), "item": self.getItemCol(), "rating": self.getRatingCol()}
-        if self.isSet(self.weightCol):
+    def _wanted(self) -> dict[str, str]:
+        """Column by what the engine calls it, as the Params name them."""
+        wanted = {"user": self.getUserCol(), "item": self.getItemCol()}
+        if self.getRatingCol():
+            wanted["rating"] = self.getRatingCol()
+        if self.isSet(self.weightCol) and self.getWeightCol():
             wanted["weight"] = self.getWeightCol()
         if self.isSet(self.validationIndicatorCol):
             wanted["held_out"] = self.getValidationIndicatorCol()
-        missing = sorted(set(wanted.values()) - set(dataset.columns))
-        if missing:
-            raise DataError(f"no column {', '.join(missing)} in the ratings; they have {', '.join(dataset.columns)}")
-        columns = {name: F.col(column) for name, column in wanted.items()}
-        for name in columns.keys() & {"rating", "weight"}:
-            columns[name] = columns[name].cast("double")
-        if "held_out" in columns:
-            columns["held_out"] = F.coalesce(columns["held_out"].cast("boolean"), F.lit(False))
-        return dataset.select(*(column.alias(name) for name, column in columns.items()))
+        return wanted
+
+    def _encoded(self, dataset: DataFrame, ratings: DataFrame) -> EncodedRatings:
+        """The ratings, read once; DataError that names the column of rows that cannot be used."""
+        try:
+            return EncodedRatings(ratings)
+        except DataError as problem:
+            raise offence(dataset, self._wanted()) or problem from None
 
 
 def _checkpoint_dir(spark: SparkSession) -> str | None:

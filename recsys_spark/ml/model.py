@@ -10,11 +10,12 @@ import pyarrow as pa
 from pyspark.ml import Model
 from pyspark.ml.util import MLReadable, MLWritable, MLWriter
 from pyspark.sql import functions as F
-from pyspark.sql.types import FloatType, IntegralType, StringType
+from pyspark.sql.types import FloatType, StringType
 
 from recsys_spark.als.model import FittedModel, Unknown
 from recsys_spark.errors import DataError
 from recsys_spark.ml.params import BlockAlsModelParams
+from recsys_spark.ml.ratings import check_classic, id_column
 
 if TYPE_CHECKING:
     from pyspark.core.broadcast import Broadcast
@@ -36,17 +37,8 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
 
     def __init__(self, fitted: FittedModel) -> None:
         super().__init__()
-        self._setDefault(userCol="user", itemCol="item", predictionCol="prediction", coldStartStrategy="nan")
         self.fitted = fitted
         self._shared: Broadcast[FittedModel] | None = None
-
-    def setPredictionCol(self, value: str) -> BlockALSModel:
-        """Name the column that `transform` adds."""
-        return self._set(predictionCol=value)
-
-    def setColdStartStrategy(self, value: str) -> BlockALSModel:
-        """nan, drop or fallback."""
-        return self._set(coldStartStrategy=value)
 
     @property
     def rank(self) -> int:
@@ -88,14 +80,16 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
         return copied
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
+        check_classic(dataset)
         strategy = self.getColdStartStrategy()
         shared = self._broadcast(dataset)
         unknown: Unknown = "fallback" if strategy == "fallback" else "nan"
+        clip = self.getOrDefault(self.clipPredictions)
 
         @F.pandas_udf(FloatType())  # type: ignore[call-overload]
         def predict(users: pd.Series, items: pd.Series) -> pd.Series:
-            model = shared.value
-            return pd.Series(model.predict(pa.Array.from_pandas(users), pa.Array.from_pandas(items), unknown=unknown))
+            ids = pa.Array.from_pandas(users), pa.Array.from_pandas(items)
+            return pd.Series(shared.value.predict(*ids, unknown=unknown, clip=clip))
 
         score = predict(self._id(dataset, self.getUserCol(), "user"), self._id(dataset, self.getItemCol(), "item"))
         # pandas has one value for null and NaN, and it comes back as null
@@ -103,15 +97,17 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
         return out.where(~F.isnan(self.getPredictionCol())) if strategy == "drop" else out
 
     def _id(self, dataset: DataFrame, column: str, side: str) -> Column:
-        """The id column in the model's type; a null becomes one that no model knows: pandas has no null long."""
-        if column not in dataset.columns:
-            raise DataError(f"no {side} column {column!r} in the data; it has {', '.join(dataset.columns)}")
+        """The id column in the model's type; a null, or a fraction, becomes an id that no model knows.
+
+        Pandas has no null long.
+        """
+        found = id_column(dataset, column, side)
         kind = dataset.schema[column].dataType
         ids = getattr(self.fitted, side).ids.type
-        if pa.types.is_integer(ids) and isinstance(kind, IntegralType):
-            return F.coalesce(F.col(column).cast("long"), F.lit(_NO_ID))
+        if pa.types.is_integer(ids) and not isinstance(kind, StringType):
+            return F.coalesce(found.cast("long"), F.lit(_NO_ID))
         if not pa.types.is_integer(ids) and isinstance(kind, StringType):
-            return F.col(column)
+            return found
         raise DataError(f"{side} column {column!r} is {kind.simpleString()}, but the model's {side} ids are {ids}")
 
     def _broadcast(self, dataset: DataFrame) -> Broadcast[FittedModel]:

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pyspark.ml.param import Param, Params, TypeConverters
-from pyspark.ml.param.shared import (
-    HasCheckpointInterval,
-    HasMaxIter,
-    HasPredictionCol,
-    HasRegParam,
-    HasSeed,
-    HasValidationIndicatorCol,
-    HasWeightCol,
-)
+from pyspark.ml.param.shared import HasValidationIndicatorCol, HasWeightCol
 
-from recsys_spark.als.settings import AlsSettings
+from recsys_spark.als.settings import AlsSettings, SideSettings
 from recsys_spark.errors import ConfigError
+from recsys_spark.ml.spark_params import AlsModelParams, AlsParams, make_param, one_of
 
-COLD_START = ("nan", "drop", "fallback")
-
-
-def _one_of(*choices: str) -> Callable[[Any], str]:
-    def convert(value: Any) -> str:
-        text = TypeConverters.toString(value).lower()
-        if text not in choices:
-            raise TypeError(f"{value!r} is not one of {', '.join(choices)}")
-        return text
-
-    return convert
+AUTO = "auto"
+_P = TypeVar("_P", bound=type[Params])
 
 
 def _group_map(value: Any) -> dict[str, float]:
@@ -43,144 +28,157 @@ def _target(value: Any) -> str | float:
     return "baseline" if value == "baseline" else TypeConverters.toFloat(value)
 
 
-def _param(name: str, doc: str, converter: Callable[[Any], Any]) -> Any:
-    return Param(Params._dummy(), name, doc, typeConverter=converter)
+def with_accessors(cls: _P) -> _P:
+    """Give a class ``getX`` and ``setX`` of every Param x that has none yet."""
+    for name in dir(cls):
+        param = getattr(cls, name)
+        if not isinstance(param, Param):
+            continue
+        for made in (_getter(name, param.doc), _setter(name, param.doc)):
+            if not hasattr(cls, made.__name__):
+                made.__qualname__, made.__module__ = f"{cls.__name__}.{made.__name__}", cls.__module__
+                setattr(cls, made.__name__, made)
+    return cls
 
 
-class BlockAlsModelParams(HasPredictionCol):
+def _getter(name: str, doc: str) -> Callable[[Any], Any]:
+    def get(self: Params) -> Any:
+        return self.getOrDefault(name)
+
+    get.__name__, get.__doc__ = f"get{name[0].upper()}{name[1:]}", f"Value of {name}: {doc}."
+    return get
+
+
+def _setter(name: str, doc: str) -> Callable[[Any, Any], Any]:
+    def set_(self: Params, value: Any) -> Any:
+        return self._set(**{name: value})
+
+    set_.__name__, set_.__doc__ = f"set{name[0].upper()}{name[1:]}", f"Set {name}: {doc}."
+    return set_
+
+
+def check_names(owner: Params, names: list[str]) -> None:
+    """TypeError for a name that is no Param, with the nearest one that is."""
+    known = [param.name for param in owner.params]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            raise TypeError(f"{type(owner).__name__} has no Param {name!r}; the nearest one is {near[0]}")
+
+
+@with_accessors
+class BlockAlsModelParams(AlsModelParams):
     """Params that the model shares with the estimator."""
 
-    userCol: Param[str] = _param("userCol", "column of user ids (integers or strings)", TypeConverters.toString)
-    itemCol: Param[str] = _param("itemCol", "column of item ids (integers or strings)", TypeConverters.toString)
-    coldStartStrategy: Param[str] = _param(
-        "coldStartStrategy",
-        "prediction for a user or item the model does not know: nan, drop (the row), or fallback (mean and known bias)",
-        _one_of(*COLD_START),
+    clipPredictions: Param[bool] = make_param(
+        "clipPredictions", "predictions stay within the scale of the ratings (clip)", TypeConverters.toBoolean
     )
 
-    def getUserCol(self) -> str:
-        """Column of user ids."""
-        return self.getOrDefault(self.userCol)
-
-    def getItemCol(self) -> str:
-        """Column of item ids."""
-        return self.getOrDefault(self.itemCol)
-
-    def getColdStartStrategy(self) -> str:
-        """What an unknown user or item gets."""
-        return self.getOrDefault(self.coldStartStrategy)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(clipPredictions=True)
 
 
-class BlockAlsParams(
-    BlockAlsModelParams,
-    HasCheckpointInterval,
-    HasMaxIter,
-    HasRegParam,
-    HasSeed,
-    HasWeightCol,
-    HasValidationIndicatorCol,
-):
-    """Params of the estimator. λs are in the units of J: sums over ratings."""
+@with_accessors
+class BlockAlsParams(AlsParams, BlockAlsModelParams, HasWeightCol, HasValidationIndicatorCol):
+    """Params of the estimator: Spark's, and ours. λs are in the units of J: sums over ratings."""
 
-    ratingCol: Param[str] = _param("ratingCol", "column of ratings", TypeConverters.toString)
-    rank: Param[int] = _param("rank", "width of the factors; 0 is a model of biases alone", TypeConverters.toInt)
-    numUserBlocks: Param[int] = _param("numUserBlocks", "user blocks; 0: one for each core", TypeConverters.toInt)
-    numItemBlocks: Param[int] = _param("numItemBlocks", "item blocks; 0: one for each core", TypeConverters.toInt)
-    regUser: Param[float] = _param("regUser", "λ of the user factors (regParam where not set)", TypeConverters.toFloat)
-    regItem: Param[float] = _param("regItem", "λ of the item factors (regParam where not set)", TypeConverters.toFloat)
-    regUserBias: Param[float] = _param("regUserBias", "λ of the user biases", TypeConverters.toFloat)
-    regItemBias: Param[float] = _param("regItemBias", "λ of the item biases", TypeConverters.toFloat)
-    regModeUser: Param[str] = _param(
+    regUser: Param[float] = make_param(
+        "regUser", "λ of the user factors (regParam where not set)", TypeConverters.toFloat
+    )
+    regItem: Param[float] = make_param(
+        "regItem", "λ of the item factors (regParam where not set)", TypeConverters.toFloat
+    )
+    regUserBias: Param[float] = make_param("regUserBias", "λ of the user biases", TypeConverters.toFloat)
+    regItemBias: Param[float] = make_param("regItemBias", "λ of the item biases", TypeConverters.toFloat)
+    regModeUser: Param[str] = make_param(
         "regModeUser", "λ(n) of users: constant, weighted, inverse_sqrt", TypeConverters.toString
     )
-    regModeItem: Param[str] = _param(
+    regModeItem: Param[str] = make_param(
         "regModeItem", "λ(n) of items: constant, weighted, inverse_sqrt", TypeConverters.toString
     )
-    userBias: Param[str] = _param(
-        "userBias", "user biases: learned (none with implicitPrefs), static, none", TypeConverters.toString
+    userBias: Param[str] = make_param(
+        "userBias",
+        "user biases: learned, static, none; auto: learned, none with implicitPrefs",
+        TypeConverters.toString,
     )
-    itemBias: Param[str] = _param(
-        "itemBias", "item biases: learned (none with implicitPrefs), static, none", TypeConverters.toString
+    itemBias: Param[str] = make_param(
+        "itemBias",
+        "item biases: learned, static, none; auto: learned, none with implicitPrefs",
+        TypeConverters.toString,
     )
-    regUserFeatures: Param[float] = _param(
+    regUserFeatures: Param[float] = make_param(
         "regUserFeatures", "λ of the projection of user features into factors", TypeConverters.toFloat
     )
-    regItemFeatures: Param[float] = _param(
+    regItemFeatures: Param[float] = make_param(
         "regItemFeatures", "λ of the projection of item features into factors", TypeConverters.toFloat
     )
-    regUserFeatureBias: Param[float] = _param(
+    regUserFeatureBias: Param[float] = make_param(
         "regUserFeatureBias", "λ of the projection of user features into the bias", TypeConverters.toFloat
     )
-    regItemFeatureBias: Param[float] = _param(
+    regItemFeatureBias: Param[float] = make_param(
         "regItemFeatureBias", "λ of the projection of item features into the bias", TypeConverters.toFloat
     )
-    regUserGroups: Param[dict] = _param("regUserGroups", "multiplier of both λs for a user feature group", _group_map)
-    regItemGroups: Param[dict] = _param("regItemGroups", "multiplier of both λs for an item feature group", _group_map)
-    userGraphWeight: Param[float] = _param(
+    regUserGroups: Param[dict] = make_param(
+        "regUserGroups", "multiplier of both λs for a user feature group", _group_map
+    )
+    regItemGroups: Param[dict] = make_param(
+        "regItemGroups", "multiplier of both λs for an item feature group", _group_map
+    )
+    userGraphWeight: Param[float] = make_param(
         "userGraphWeight", "α of the users' graph (setUserGraph); 0: not used", TypeConverters.toFloat
     )
-    itemGraphWeight: Param[float] = _param(
+    itemGraphWeight: Param[float] = make_param(
         "itemGraphWeight", "α of the items' graph (setItemGraph); 0: not used", TypeConverters.toFloat
     )
-    globalMean: Param[str] = _param(
-        "globalMean", "μ: fitted or none (unset: none with implicitPrefs)", TypeConverters.toString
+    globalMean: Param[str] = make_param(
+        "globalMean", "μ: fitted or none; auto: fitted, none with implicitPrefs", TypeConverters.toString
     )
-    nonnegative: Param[bool] = _param(
-        "nonnegative", "factors are not negative; biases may be", TypeConverters.toBoolean
-    )
-    implicitPrefs: Param[bool] = _param(
-        "implicitPrefs", "ratings are confidences of a preference, 1 if r > 0 else 0", TypeConverters.toBoolean
-    )
-    alpha: Param[float] = _param(
-        "alpha", "α of implicitPrefs: the confidence of a rating is 1 + α|r|", TypeConverters.toFloat
-    )
-    unobservedWeight: Param[float] = _param(
+    unobservedWeight: Param[float] = make_param(
         "unobservedWeight", "weight of each cell without a rating; 0: they cost nothing", TypeConverters.toFloat
     )
-    unobservedTarget: Param[Any] = _param(
+    unobservedTarget: Param[Any] = make_param(
         "unobservedTarget", "what such cells are expected to be: baseline (p·q near 0), or a number", _target
     )
-    updateFeaturesEvery: Param[int] = _param(
+    updateFeaturesEvery: Param[int] = make_param(
         "updateFeaturesEvery", "iterations between solves of the projections", TypeConverters.toInt
     )
-    tol: Param[float] = _param("tol", "relative fall of the validation RMSE that counts", TypeConverters.toFloat)
-    patience: Param[int] = _param("patience", "iterations without such a fall before stopping", TypeConverters.toInt)
-    minIter: Param[int] = _param("minIter", "iterations before stopping is considered", TypeConverters.toInt)
-    execution: Param[str] = _param(
+    tol: Param[float] = make_param("tol", "relative fall of the validation RMSE that counts", TypeConverters.toFloat)
+    patience: Param[int] = make_param(
+        "patience", "iterations without such a fall before stopping", TypeConverters.toInt
+    )
+    minIter: Param[int] = make_param("minIter", "iterations before stopping is considered", TypeConverters.toInt)
+    execution: Param[str] = make_param(
         "execution",
         "where a fit runs: stages, task (one task: for small data), auto; it never changes the result",
-        _one_of("auto", "stages", "task"),
+        one_of("auto", "stages", "task"),
     )
-    checkpointDir: Param[str] = _param(
+    checkpointDir: Param[str] = make_param(
         "checkpointDir",
         "path or URI for checkpoints, from which a fit that was cut short goes on",
         TypeConverters.toString,
     )
-    clip: Param[list] = _param(
+    clip: Param[list] = make_param(
         "clip",
         "[low, high] that predictions are clipped to; unset: the training ratings' range",
         TypeConverters.toListFloat,
     )
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        side = SideSettings()
+        self._setDefault(
+            execution=AUTO, globalMean=AUTO, userBias=AUTO, itemBias=AUTO, regModeUser="weighted",
+            regModeItem="weighted", regUserBias=side.reg_bias, regItemBias=side.reg_bias,
+            regUserFeatures=side.reg_features, regItemFeatures=side.reg_features,
+            regUserFeatureBias=side.reg_feature_bias, regItemFeatureBias=side.reg_feature_bias, regUserGroups={},
+            regItemGroups={}, userGraphWeight=0.0, itemGraphWeight=0.0, unobservedWeight=0.0,
+            unobservedTarget="baseline", updateFeaturesEvery=1, tol=1e-4, patience=3, minIter=3,
+        )  # fmt: skip
+
     def getExecution(self) -> str:
         """Where a fit runs: auto, stages or task."""
         return self.getOrDefault(self.execution)
-
-    def getRank(self) -> int:
-        """Width of the factors."""
-        return self.getOrDefault(self.rank)
-
-    def getRatingCol(self) -> str:
-        """Column of ratings."""
-        return self.getOrDefault(self.ratingCol)
-
-    def getNumUserBlocks(self) -> int:
-        """User blocks; 0 is one for each core."""
-        return self.getOrDefault(self.numUserBlocks)
-
-    def getNumItemBlocks(self) -> int:
-        """Item blocks; 0 is one for each core."""
-        return self.getOrDefault(self.numItemBlocks)
 
     def settings(self) -> AlsSettings:
         """The engine's settings that the Params stand for.
@@ -192,12 +190,11 @@ class BlockAlsParams(
         """
         tree: dict[str, Any] = {}
         for name, path in SETTINGS_OF.items():
-            if self.isDefined(name):
+            if self.isDefined(name) and self.getOrDefault(name) != AUTO:
                 _put(tree, path, self.getOrDefault(name))
-        if self.isDefined(self.regParam):
-            for side, own in (("user", self.regUser), ("item", self.regItem)):
-                if not self.isSet(own):
-                    _put(tree, f"{side}.reg", self.getOrDefault(self.regParam))
+        for side, own in (("user", self.regUser), ("item", self.regItem)):
+            if not self.isDefined(own):
+                _put(tree, f"{side}.reg", self.getOrDefault(self.regParam))
         try:
             return AlsSettings.model_validate(tree)
         except ValidationError as error:

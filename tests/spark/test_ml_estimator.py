@@ -35,7 +35,8 @@ def ratings(spark: SparkSession):
 
 
 def small(**params) -> BlockALS:
-    return BlockALS(rank=3, maxIter=3, regUser=2.0, regItem=2.0, numUserBlocks=1, numItemBlocks=1, **params)
+    kept = {"rank": 3, "maxIter": 3, "regParam": 2.0, "regModeUser": "constant", "regModeItem": "constant"}
+    return BlockALS(**kept | {"numUserBlocks": 1, "numItemBlocks": 1} | params)
 
 
 def test_fit_and_transform(ratings) -> None:
