@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsys_spark import lake
 from recsys_spark.als.model_io import save_model
+from recsys_spark.als.spread import SpreadModel
 from recsys_spark.blocks import job as blocks_job
 from recsys_spark.cli import JobResult
 from recsys_spark.config import Settings, dataset_slug, step_root
@@ -43,11 +44,14 @@ def train(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> 
             tracker.log_tags(provenance(spark))
             for data in _datasets(spark, settings):
                 tracker.log_dataset(data)
-            fitted = fit().fitted
-            tracker.log_history(fitted.history)
-            with tempfile.TemporaryDirectory(prefix="recsys-spark-model-") as scratch:
-                save_model(fitted, Path(scratch) / "model")
-                tracker.log_model(Path(scratch) / "model")
+            trained = fit().trained
+            tracker.log_history(trained.history)
+            if isinstance(trained, SpreadModel):
+                log.info("train: no process holds the model's rows, so MLflow gets none; they are in the lake")
+            else:
+                with tempfile.TemporaryDirectory(prefix="recsys-spark-model-") as scratch:
+                    save_model(trained, Path(scratch) / "model")
+                    tracker.log_model(Path(scratch) / "model")
             return {"run_id": tracker.run_id, "model_id": tracker.model_id}
 
     published = train_published(spark, settings, around)

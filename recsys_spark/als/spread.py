@@ -120,6 +120,11 @@ def load_spread_uri(spark: SparkSession, uri: str) -> SpreadModel:
     return spread(rows, sizes, rest.sides, rest.facts, rest.rank, uri)
 
 
+def is_spread(spark: SparkSession, uri: str) -> bool:
+    """Whether the model saved at a path or URI has its rows in many files."""
+    return lake.exists(spark, f"{uri}/{rows_file(SIDES[0])}/_SUCCESS")
+
+
 def _small_files() -> list[str]:
     """Files beside the rows; the last one vouches for the others."""
     return [*(f"{name}Projection.parquet" for name in SIDES), HISTORY, MODEL_JSON]

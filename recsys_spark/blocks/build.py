@@ -40,7 +40,6 @@ def plan_blocks(
     n_features: tuple[int, int],
     grid: tuple[int, int],
     graphs: Graphs | None = None,
-    paired: bool = False,
 ) -> Plan:
     """Index both sides and cut them into blocks. Driver; 8 bytes an id.
 
@@ -51,7 +50,6 @@ def plan_blocks(
     n_features : numbers of feature columns of users, items
     grid : blocks of users, items; 0 is one for each core, more where a block would pass half a gigabyte
     graphs : dict of side to DataFrame of (i, j, s), both directions given
-    paired : whether blocks are for rows that are routed to them (`Plan`)
 
     Raises
     ------
@@ -69,7 +67,7 @@ def plan_blocks(
         total = int(table["count"].to_numpy().sum())
         blocks = grid[side] or max(ratings.session.sparkContext.defaultParallelism, -(-total * 12 // _MAX_RECORD))
         sides.append(plan_side(side, table, featured, n_features[side], blocks))
-    return Plan(sides[USERS], sides[ITEMS], paired)
+    return Plan(sides[USERS], sides[ITEMS])
 
 
 def block_records(

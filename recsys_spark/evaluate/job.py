@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from recsys_spark.als.model import FittedModel
+    from recsys_spark.als.spread import SpreadModel
     from recsys_spark.ml.model import BlockALSModel
 
 log = logging.getLogger(__name__)
@@ -157,7 +158,7 @@ def _write(
     draft.write_text("metrics.json", report.to_json())
     draft.write_text("results.md", report.to_markdown())
     counts = class_counts(predictions, [RATING, PREDICTION], classes)
-    _draw(spark, draft, report, model.fitted, classes, counts[RATING], counts[PREDICTION])
+    _draw(spark, draft, report, model.trained, classes, counts[RATING], counts[PREDICTION])
     return {"metrics": report.finite_metrics(), "results": report.to_markdown(), "classes": classes.tolist()}
 
 
@@ -189,7 +190,7 @@ def _draw(
     spark: SparkSession,
     draft: lake.Draft,
     report: Report,
-    fitted: FittedModel,
+    fitted: FittedModel | SpreadModel,
     classes: Floats,
     ratings: Sequence[int],
     predictions: Sequence[int],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pyspark import keyword_only
@@ -12,12 +12,8 @@ from pyspark.ml.util import MLReadable, MLWritable, MLWriter
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from recsys_spark.als.checkpoint import LakeCheckpoints
-from recsys_spark.als.intask import fit_in_task, worth_a_task
-from recsys_spark.als.model import FittedModel
 from recsys_spark.als.settings import AlsSettings
-from recsys_spark.als.stages import Stages
-from recsys_spark.als.train import Columns, train
+from recsys_spark.als.train import Columns
 from recsys_spark.blocks.build import block_records, plan_blocks
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
@@ -28,9 +24,10 @@ from recsys_spark.features.graph import table_graph
 from recsys_spark.ml.model import BlockALSModel
 from recsys_spark.ml.params import BlockAlsParams, check_names
 from recsys_spark.ml.ratings import check_classic, offence, rating_columns
+from recsys_spark.ml.running import How, run_fit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pyspark import RDD
     from pyspark.core.broadcast import Broadcast
@@ -189,12 +186,7 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
 
     def fitBlocks(self, blocks: PublishedBlocks) -> BlockALSModel:
         """Fit to blocks that the ``blocks`` job published; Params of columns and blocks play no part."""
-        spark = blocks.spark
-        plan = spark.sparkContext.broadcast(blocks.plan)
-        try:
-            return self._model(self._train(spark, plan, blocks.records(plan), blocks.columns, blocks.ratings))
-        finally:
-            plan.destroy()
+        return self._run(blocks.spark, blocks.plan, blocks.records, blocks.columns, blocks.ratings)
 
     def _fit(self, dataset: DataFrame) -> BlockALSModel:
         check_classic(dataset)
@@ -205,49 +197,35 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
         spark, grid = dataset.sparkSession, self._grid()
         graphs = {side: table_graph(edges, _id_type(ratings, side)) for side, edges in self._graphs.items()}
         with self._encoded(dataset, ratings) as encoded:
-            plan = spark.sparkContext.broadcast(plan_blocks(encoded, features, widths, grid, graphs))
-            try:
-                records = block_records(encoded, features, plan, graphs)
-                return self._model(self._train(spark, plan, records, columns, encoded.ratings))
-            finally:
-                plan.destroy()
+            plan = plan_blocks(encoded, features, widths, grid, graphs)
+            records = partial(block_records, encoded, features, graphs=graphs)
+            return self._run(spark, plan, records, columns, encoded.ratings)
 
-    def _train(
+    def _run(
         self,
         spark: SparkSession,
-        plan: Broadcast[Plan],
-        records: RDD[tuple[int, bytes]],
+        plan: Plan,
+        records_of: Callable[[Broadcast[Plan]], RDD[tuple[int, bytes]]],
         columns: Columns,
         ratings: int,
-    ) -> FittedModel:
-        settings, sc = self.settings(), spark.sparkContext
-        initial = self._initial.fitted if self._initial is not None else None
-        rows = len(plan.value.user.ids) + len(plan.value.item.ids)
-        if self.getExecution() == "task" or (
-            self.getExecution() == "auto" and worth_a_task(ratings, rows, settings.rank, sc.defaultParallelism)
-        ):
-            return fit_in_task(records, plan, settings, columns, initial)
-        executor = Stages(sc, plan.value, records, fit=uuid.uuid4().hex)
-        try:
-            return train(executor, settings, columns, initial=initial, checkpoints=self._checkpoints(spark))
-        finally:
-            executor.close()
+    ) -> BlockALSModel:
+        initial = self._initial.trained if self._initial is not None else None
+        fitted = run_fit(spark, plan, records_of, ratings, self.settings(), columns, initial, self._how(spark))
+        model = BlockALSModel(fitted)
+        self._copyValues(model)
+        return model._resetUid(self.uid)
 
-    def _checkpoints(self, spark: SparkSession) -> LakeCheckpoints | None:
-        """Where the Params say; without ``checkpointDir``, the context's directory, which a new context forgets."""
+    def _how(self, spark: SparkSession) -> How:
+        """What the Params say of running a fit; without ``checkpointDir``, Spark's, which a new context forgets."""
         every = self.getOrDefault(self.checkpointInterval)
-        if every < 1:
-            return None
         root = self.getOrDefault(self.checkpointDir) if self.isSet(self.checkpointDir) else _checkpoint_dir(spark)
-        if root:
-            return LakeCheckpoints(spark, root, every)
-        if self.isSet(self.checkpointInterval):
+        if every >= 1 and not root and self.isSet(self.checkpointInterval):
             log.warning(
                 "checkpointInterval is %d, but there is no place for checkpoints: set checkpointDir (or "
                 "SparkContext.setCheckpointDir); a fit that is cut short will begin anew",
                 every,
             )
-        return None
+        return How(self.getExecution(), self.getExchange(), root, every)
 
     def _grid(self) -> tuple[int, int]:
         """Blocks of users and items, 0 where the engine is to choose; ConfigError for a negative number."""
@@ -260,11 +238,6 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
 
     def _columns(self, side: int) -> tuple[FeatureColumn, ...]:
         return self._features[side][1] if side in self._features else ()
-
-    def _model(self, fitted: FittedModel) -> BlockALSModel:
-        model = BlockALSModel(fitted)
-        self._copyValues(model)
-        return model._resetUid(self.uid)
 
     def _wanted(self) -> dict[str, str]:
         """Column by what the engine calls it, as the Params name them."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from recsys_spark import lake
+from recsys_spark.als.spread import SpreadModel
 from recsys_spark.blocks.published import PublishedBlocks
 from recsys_spark.config import Settings, step_root
 from recsys_spark.ml.estimator import BlockALS
@@ -45,6 +46,7 @@ def train_published(
                 settings.train,
                 coldStartStrategy="fallback",
                 execution=settings.fit.execution,
+                exchange=settings.fit.exchange,
                 checkpointDir=step_root(settings, "checkpoints"),
                 checkpointInterval=settings.fit.checkpoint_every or -1,
             )
@@ -53,7 +55,9 @@ def train_published(
             return trained[0]
 
         added = around(train)
-        fitted = trained[0].fitted
+        if isinstance(trained[0].trained, SpreadModel) and trained[0].trained.uri:
+            lake.delete(spark, trained[0].trained.uri)  # saved with the model now
+        fitted = trained[0].trained
         last = fitted.history.to_pylist()[-1] if len(fitted.history) else {}
         kept = next((r for r in fitted.history.to_pylist() if r["iteration"] == fitted.best_iteration), last)
         metrics = {

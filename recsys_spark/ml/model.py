@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import FloatType, StringType
 
 from recsys_spark.als.model import FittedModel, Unknown
+from recsys_spark.als.spread import SpreadModel, SpreadSide
 from recsys_spark.errors import DataError
+from recsys_spark.ml.joined import joined_predictions
 from recsys_spark.ml.params import BlockAlsModelParams
 from recsys_spark.ml.ratings import check_classic, id_column
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
     from recsys_spark.ml.persistence import BlockALSModelReader
 
+log = logging.getLogger(__name__)
+
 _NO_ID = -(2**63)
 
 
@@ -31,19 +36,33 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
 
     Attributes
     ----------
-    fitted : FittedModel
-        The model as plain arrays; all that scoring without Spark needs.
+    trained : FittedModel or SpreadModel
+        What the fit left behind. With exchange ``shuffle`` no process holds its rows: factors, saving and `transform`
+        leave them where they are, all else brings them to the driver.
     """
 
-    def __init__(self, fitted: FittedModel) -> None:
+    def __init__(self, fitted: FittedModel | SpreadModel) -> None:
         super().__init__()
-        self.fitted = fitted
+        self.trained = fitted
         self._shared: Broadcast[FittedModel] | None = None
+
+    @property
+    def fitted(self) -> FittedModel:
+        """The model as plain arrays; all that scoring without Spark needs. Brings rows to the driver where need be."""
+        if isinstance(self.trained, SpreadModel):
+            rows = len(self.trained.user) + len(self.trained.item)
+            log.warning("bringing %d rows of rank %d to the driver", rows, self.rank)
+            self.trained = self.trained.gathered(_session())
+        return self.trained
+
+    @fitted.setter
+    def fitted(self, value: FittedModel) -> None:
+        self.trained = value
 
     @property
     def rank(self) -> int:
         """Width of the factors."""
-        return self.fitted.rank
+        return self.trained.rank
 
     @property
     def userFactors(self) -> DataFrame:
@@ -58,7 +77,7 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
     @property
     def history(self) -> DataFrame:
         """One row per iteration: J by term, RMSEs, seconds."""
-        return _session().createDataFrame(self.fitted.history)
+        return _session().createDataFrame(self.trained.history)
 
     def write(self) -> MLWriter:
         """A writer: ``metadata/`` as pyspark.ml writes it, ``fitted/`` as `als.model_io` does."""
@@ -76,14 +95,17 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
     def copy(self, extra: object = None) -> BlockALSModel:
         """A copy with its own Params; the arrays are shared."""
         copied = super().copy(extra)  # type: ignore[arg-type]
-        copied.fitted, copied._shared = self.fitted, self._shared
+        copied.trained, copied._shared = self.trained, self._shared
         return copied
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         check_classic(dataset)
         strategy = self.getColdStartStrategy()
-        shared = self._broadcast(dataset)
         unknown: Unknown = "fallback" if strategy == "fallback" else "nan"
+        if isinstance(self.trained, SpreadModel):
+            out = self._joined(self.trained, dataset, unknown)
+            return out.where(~F.isnan(self.getPredictionCol())) if strategy == "drop" else out
+        shared = self._broadcast(dataset)
         clip = self.getOrDefault(self.clipPredictions)
 
         @F.pandas_udf(FloatType())  # type: ignore[call-overload]
@@ -96,6 +118,12 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
         out = dataset.withColumn(self.getPredictionCol(), F.coalesce(score, F.lit(float("nan")).cast("float")))
         return out.where(~F.isnan(self.getPredictionCol())) if strategy == "drop" else out
 
+    def _joined(self, model: SpreadModel, dataset: DataFrame, unknown: Unknown) -> DataFrame:
+        check_classic(dataset)
+        keys = (self._id(dataset, self.getUserCol(), "user"), self._id(dataset, self.getItemCol(), "item"))
+        clip = self.getOrDefault(self.clipPredictions)
+        return joined_predictions(model, dataset, keys, self.getPredictionCol(), unknown, clip)
+
     def _id(self, dataset: DataFrame, column: str, side: str) -> Column:
         """The id column in the model's type; a null, or a fraction, becomes an id that no model knows.
 
@@ -103,7 +131,7 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
         """
         found = id_column(dataset, column, side)
         kind = dataset.schema[column].dataType
-        ids = getattr(self.fitted, side).ids.type
+        ids = self._id_types[side]
         if pa.types.is_integer(ids) and not isinstance(kind, StringType):
             return F.coalesce(found.cast("long"), F.lit(_NO_ID))
         if not pa.types.is_integer(ids) and isinstance(kind, StringType):
@@ -115,8 +143,15 @@ class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALS
             self._shared = dataset.sparkSession.sparkContext.broadcast(self.fitted)
         return self._shared
 
+    @property
+    def _id_types(self) -> dict[str, pa.DataType]:
+        sides = {"user": self.trained.user, "item": self.trained.item}
+        return {name: pa.type_for_alias(s.ids) if isinstance(s.ids, str) else s.ids.type for name, s in sides.items()}
+
     def _factors(self, name: str) -> DataFrame:
-        side = getattr(self.fitted, name)
+        side = getattr(self.trained, name)
+        if isinstance(side, SpreadSide):
+            return side.rows.selectExpr("id", "factors as features", "bias")
         lists = pa.FixedSizeListArray.from_arrays(pa.array(side.factors.ravel()), side.rank) if side.rank else None
         features = (
             lists.cast(pa.list_(pa.float32()))

@@ -153,9 +153,16 @@ class BlockAlsParams(AlsParams, BlockAlsModelParams, HasWeightCol, HasValidation
         "where a fit runs: stages, task (one task: for small data), auto; it never changes the result",
         one_of("auto", "stages", "task"),
     )
+    exchange: Param[str] = make_param(
+        "exchange",
+        "how rows reach the blocks that refer to them: broadcast (all of them, through the driver), shuffle (each "
+        "block gets what it needs; needs a checkpointDir), auto (by size); it never changes the result",
+        one_of("auto", "broadcast", "shuffle"),
+    )
     checkpointDir: Param[str] = make_param(
         "checkpointDir",
-        "path or URI for checkpoints, from which a fit that was cut short goes on",
+        "path or URI for checkpoints, from which a fit that was cut short goes on, and for the rows of models whose "
+        "exchange was shuffle",
         TypeConverters.toString,
     )
     clip: Param[list] = make_param(
@@ -168,7 +175,7 @@ class BlockAlsParams(AlsParams, BlockAlsModelParams, HasWeightCol, HasValidation
         super().__init__(*args)
         side = SideSettings()
         self._setDefault(
-            execution=AUTO, globalMean=AUTO, userBias=AUTO, itemBias=AUTO, regModeUser="weighted",
+            execution=AUTO, exchange=AUTO, globalMean=AUTO, userBias=AUTO, itemBias=AUTO, regModeUser="weighted",
             regModeItem="weighted", regUserBias=side.reg_bias, regItemBias=side.reg_bias,
             regUserFeatures=side.reg_features, regItemFeatures=side.reg_features,
             regUserFeatureBias=side.reg_feature_bias, regItemFeatureBias=side.reg_feature_bias, regUserGroups={},
@@ -179,6 +186,10 @@ class BlockAlsParams(AlsParams, BlockAlsModelParams, HasWeightCol, HasValidation
     def getExecution(self) -> str:
         """Where a fit runs: auto, stages or task."""
         return self.getOrDefault(self.execution)
+
+    def getExchange(self) -> str:
+        """How rows reach blocks: auto, broadcast or shuffle."""
+        return self.getOrDefault(self.exchange)
 
     def settings(self) -> AlsSettings:
         """The engine's settings that the Params stand for.

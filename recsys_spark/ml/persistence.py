@@ -6,6 +6,7 @@ from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, 
 
 from recsys_spark import lake
 from recsys_spark.als.model_uri import load_model_uri, save_model_uri
+from recsys_spark.als.spread import SpreadModel, is_spread, load_spread_uri, save_spread_uri
 from recsys_spark.errors import DataError
 from recsys_spark.ml.model import BlockALSModel
 
@@ -23,7 +24,11 @@ class BlockALSModelWriter(MLWriter):
         """Write the arrays first: metadata vouches for them. DataError where the path holds something already."""
         if lake.exists(self.sparkSession, path):
             raise DataError(f"{path} already exists: save elsewhere, or with write().overwrite()")
-        save_model_uri(self.sparkSession, self._model.fitted, f"{path.rstrip('/')}/{FITTED}")
+        trained, target = self._model.trained, f"{path.rstrip('/')}/{FITTED}"
+        if isinstance(trained, SpreadModel):
+            save_spread_uri(self.sparkSession, trained, target)
+        else:
+            save_model_uri(self.sparkSession, trained, target)
         DefaultParamsWriter.saveMetadata(self._model, path, self.sparkSession)
 
 
@@ -33,7 +38,9 @@ class BlockALSModelReader(MLReader[BlockALSModel]):
     def load(self, path: str) -> BlockALSModel:
         """The model at a path or URI, uid and Params as saved. DataError names a file that is missing or damaged."""
         metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession)
-        model = BlockALSModel(load_model_uri(self.sparkSession, f"{path.rstrip('/')}/{FITTED}"))
+        source = f"{path.rstrip('/')}/{FITTED}"
+        load = load_spread_uri if is_spread(self.sparkSession, source) else load_model_uri
+        model = BlockALSModel(load(self.sparkSession, source))
         model._resetUid(metadata["uid"])
         DefaultParamsReader.getAndSetParams(model, metadata)
         return model

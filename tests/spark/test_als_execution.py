@@ -6,6 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import chispa
+import numpy as np
+import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
@@ -15,8 +18,11 @@ from recsys_spark.als.checkpoint import LATEST, Checkpoint, LakeCheckpoints, Pro
 from recsys_spark.als.inprocess import InProcess
 from recsys_spark.als.intask import worth_a_task
 from recsys_spark.als.model import MEASURED, FittedModel
-from recsys_spark.errors import DataError, FitError
+from recsys_spark.als.spread import SpreadModel
+from recsys_spark.blocks.plan import Plan, SidePlan
+from recsys_spark.errors import ConfigError, DataError, FitError
 from recsys_spark.ml.model import BlockALSModel
+from recsys_spark.ml.running import How, way_of
 
 PARAMS: dict[str, Any] = {
     "rank": 3, "maxIter": 4, "validationIndicatorCol": "held_out", "patience": 9,
@@ -64,7 +70,7 @@ def test_small_fits_choose_the_task_and_large_ones_the_stages(
     def refuse(*args: Any) -> None:
         raise AssertionError("stages were used")
 
-    monkeypatch.setattr("recsys_spark.ml.estimator.Stages", refuse)
+    monkeypatch.setattr("recsys_spark.ml.running.Stages", refuse)
     assert bits(estimator(spark).fit(ratings)) == bits(on_stages)
 
 
@@ -146,3 +152,58 @@ def test_an_initial_model_is_where_a_fit_begins(spark: SparkSession, ratings: Da
     warm = estimator(spark, maxIter=1).setInitialModel(first)
     warm_objective = warm.copy().fit(ratings).fitted.history["objective"].to_pylist()[-1]
     assert warm_objective < first.fitted.history["objective"].to_pylist()[-1]
+
+
+def test_routed_rows_stay_with_executors_until_they_are_asked_for(
+    spark: SparkSession,
+    ratings: DataFrame,
+    on_stages: BlockALSModel,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sc, local = spark.sparkContext, f"{tmp_path}/model"
+    before = set(sc._jsc.getPersistentRDDs())
+    model = estimator(spark, exchange="shuffle", checkpointDir=f"{tmp_path}/kept").fit(ratings)
+    assert set(sc._jsc.getPersistentRDDs()) == before
+    assert isinstance(model.trained, SpreadModel)
+    strangers = spark.createDataFrame([(-1, -1, 3.0, False)], ratings.schema)
+    asked = ratings.unionByName(strangers).orderBy("user", "item")
+    for strategy in ("nan", "drop", "fallback"):
+        whole, routed = (m.copy().setColdStartStrategy(strategy).transform(asked) for m in (on_stages, model))
+        order = ["user", "item", "rating"]
+        chispa.assert_df_equality(whole.orderBy(order), routed.orderBy(order), allow_nan_equality=True)
+    model.write().save(local)
+    loaded = BlockALSModel.load(local)
+    assert isinstance(loaded.trained, SpreadModel)
+    chispa.assert_df_equality(
+        on_stages.itemFactors.orderBy("id"), loaded.itemFactors.orderBy("id"), ignore_nullable=True
+    )
+    warm = estimator(spark, maxIter=1, exchange="shuffle", checkpointDir=f"{tmp_path}/kept").setInitialModel(loaded)
+    assert isinstance(loaded.trained, SpreadModel)
+    routed_on, gone_on = (
+        bits(warm.fit(ratings)),
+        bits(estimator(spark, maxIter=1).setInitialModel(on_stages).fit(ratings)),
+    )
+    assert routed_on == gone_on
+    with caplog.at_level(logging.WARNING, "recsys_spark"):
+        assert bits(loaded) == bits(on_stages)
+    assert "to the driver" in caplog.text
+    assert isinstance(loaded.trained, FittedModel)
+
+
+def test_the_exchange_follows_from_size_and_place(ratings: DataFrame, caplog: pytest.LogCaptureFixture) -> None:
+    side = SidePlan(pa.array(range(20_000_000)), np.array([0, 20_000_000]), 0)
+    small = Plan(*(SidePlan(pa.array(range(9)), np.array([0, 9]), 0),) * 2)
+    large = Plan(side, side)
+
+    def way(plan: Plan, execution: str = "auto", exchange: str = "auto", root: str | None = "/somewhere") -> str:
+        return way_of(How(execution, exchange, root, 10), plan, 100, 32, 2)
+
+    assert way(small) == way(large, "task") == way(small, "task", "shuffle") == "task"
+    assert way(small, "stages") == way(large, exchange="broadcast") == "broadcast"
+    assert way(large) == way(small, exchange="shuffle") == "shuffle"
+    with caplog.at_level(logging.WARNING, "recsys_spark"):
+        assert way(large, root=None) == "broadcast"
+    assert "with a checkpointDir they would be routed" in caplog.text
+    with pytest.raises(ConfigError, match="exchange is shuffle: .* set checkpointDir"):
+        way(small, exchange="shuffle", root=None)

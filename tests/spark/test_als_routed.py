@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def routed(spark: SparkSession, tmp_path: Path) -> Iterator[Callable[..., Routed
         tables = {s: spark.createDataFrame(t) for s, t in ((USERS, p.user_features), (ITEMS, p.item_features))}
         graphs = {side: spark.createDataFrame(table) for side, table in p.graphs.items()}
         widths = (len(p.columns[0]), len(p.columns[1]))
-        plan = spark.sparkContext.broadcast(plan_blocks(ratings, tables, widths, grid, graphs, paired=True))
+        plan = spark.sparkContext.broadcast(replace(plan_blocks(ratings, tables, widths, grid, graphs), paired=True))
         records = block_records(ratings, tables, plan, graphs)
         executor = RoutedStages(spark, plan, records, f"routed-{len(made)}", f"{tmp_path}/model-{len(made)}", rank)
         made.extend((executor, ratings))
