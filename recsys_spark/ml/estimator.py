@@ -241,11 +241,7 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
 
     def _wanted(self) -> dict[str, str]:
         """Column by what the engine calls it, as the Params name them."""
-        wanted = {"user": self.getUserCol(), "item": self.getItemCol()}
-        if self.getRatingCol():
-            wanted["rating"] = self.getRatingCol()
-        if self.isSet(self.weightCol) and self.getWeightCol():
-            wanted["weight"] = self.getWeightCol()
+        wanted = self.data_columns()
         if self.isSet(self.validationIndicatorCol):
             wanted["held_out"] = self.getValidationIndicatorCol()
         return wanted

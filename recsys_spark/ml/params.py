@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 from pyspark.ml.param import Param, Params, TypeConverters
@@ -13,6 +13,9 @@ from pyspark.ml.param.shared import HasValidationIndicatorCol, HasWeightCol
 from recsys_spark.als.settings import AlsSettings, SideSettings
 from recsys_spark.errors import ConfigError
 from recsys_spark.ml.spark_params import AlsModelParams, AlsParams, make_param, one_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 AUTO = "auto"
 _P = TypeVar("_P", bound=type[Params])
@@ -67,20 +70,38 @@ def check_names(owner: Params, names: list[str]) -> None:
 
 
 @with_accessors
-class BlockAlsModelParams(AlsModelParams):
-    """Params that the model shares with the estimator."""
+class BlockAlsModelParams(AlsModelParams, HasWeightCol):
+    """Params that the model shares with the estimator: Spark's, and those that folding in needs beside them."""
 
+    ratingCol: Param[str] = make_param(
+        "ratingCol", 'column of ratings; "" takes every rating as 1', TypeConverters.toString
+    )
     clipPredictions: Param[bool] = make_param(
         "clipPredictions", "predictions stay within the scale of the ratings (clip)", TypeConverters.toBoolean
     )
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._setDefault(clipPredictions=True)
+        self._setDefault(clipPredictions=True, ratingCol="rating")
+
+    def getRatingCol(self) -> str:
+        """Column of ratings."""
+        return self.getOrDefault(self.ratingCol)
+
+    def setRatingCol(self, value: str) -> Self:
+        """Name the column of ratings; "" takes every rating as 1."""
+        return self._set(ratingCol=value)
+
+    def data_columns(self) -> dict[str, str]:
+        """Columns of user, item, rating and weight, where there are such, by what the engine calls them."""
+        wanted = {"user": self.getUserCol(), "item": self.getItemCol(), "rating": self.getRatingCol()}
+        if self.isSet(self.weightCol):
+            wanted["weight"] = self.getWeightCol()
+        return {name: column for name, column in wanted.items() if column}
 
 
 @with_accessors
-class BlockAlsParams(AlsParams, BlockAlsModelParams, HasWeightCol, HasValidationIndicatorCol):
+class BlockAlsParams(AlsParams, BlockAlsModelParams, HasValidationIndicatorCol):
     """Params of the estimator: Spark's, and ours. λs are in the units of J: sums over ratings."""
 
     regUser: Param[float] = make_param(

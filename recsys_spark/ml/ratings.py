@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -48,6 +49,14 @@ def id_column(dataset: DataFrame, column: str, side: str) -> Column:
     raise DataError(
         f"column {column!r} is {kind.simpleString()}: {side} ids are integers, strings, or numbers that are whole"
     )
+
+
+def model_id_column(dataset: DataFrame, column: str, side: str, ids: pa.DataType) -> Column:
+    """`id_column` in the type of a model's ids; DataError where it cannot be."""
+    found, kind = id_column(dataset, column, side), dataset.schema[column].dataType
+    if pa.types.is_integer(ids) == isinstance(kind, T.StringType):
+        raise DataError(f"{side} column {column!r} is {kind.simpleString()}, but the model's {side} ids are {ids}")
+    return found.cast("long") if pa.types.is_integer(ids) else found
 
 
 def rating_columns(dataset: DataFrame, wanted: Mapping[str, str]) -> DataFrame:

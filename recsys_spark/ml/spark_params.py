@@ -126,9 +126,6 @@ class AlsParams(AlsModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
     alpha: Param[float] = make_param(
         "alpha", "α of implicitPrefs: the confidence of a rating is 1 + α|r|", TypeConverters.toFloat
     )
-    ratingCol: Param[str] = make_param(
-        "ratingCol", 'column of ratings; "" takes every rating as 1', TypeConverters.toString
-    )
     nonnegative: Param[bool] = make_param(
         "nonnegative", "factors are not negative; biases may be", TypeConverters.toBoolean
     )
@@ -145,7 +142,7 @@ class AlsParams(AlsModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
         super().__init__(*args)
         self._setDefault(
             rank=10, maxIter=10, regParam=0.1, numUserBlocks=10, numItemBlocks=10, implicitPrefs=False, alpha=1.0,
-            ratingCol="rating", nonnegative=False, checkpointInterval=10, intermediateStorageLevel="MEMORY_AND_DISK",
+            nonnegative=False, checkpointInterval=10, intermediateStorageLevel="MEMORY_AND_DISK",
             finalStorageLevel="MEMORY_AND_DISK", seed=SEED,
         )  # fmt: skip
 
@@ -200,14 +197,6 @@ class AlsParams(AlsModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
     def setAlpha(self, value: float) -> Self:
         """α of implicitPrefs: the confidence of a rating is 1 + α|r|."""
         return self._set(alpha=value)
-
-    def getRatingCol(self) -> str:
-        """Column of ratings."""
-        return self.getOrDefault(self.ratingCol)
-
-    def setRatingCol(self, value: str) -> Self:
-        """Name the column of ratings; "" takes every rating as 1."""
-        return self._set(ratingCol=value)
 
     def getNonnegative(self) -> bool:
         """Whether factors may not be negative."""

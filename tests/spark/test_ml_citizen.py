@@ -27,7 +27,9 @@ P = problem(users=25, items=20, held_out=0.0)
 
 @pytest.fixture(scope="module")
 def ratings(spark: SparkSession) -> DataFrame:
-    return spark.createDataFrame(P.ratings).select("user", "item", "rating").coalesce(1).cache()
+    table = spark.createDataFrame(P.ratings).select("user", "item", "rating").coalesce(1).cache()
+    table.count()
+    return table
 
 
 def small(**params) -> BlockALS:
