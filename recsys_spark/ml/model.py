@@ -15,6 +15,7 @@ from pyspark.sql.types import FloatType, IntegralType, StringType
 from recsys_spark.als.model import FittedModel, Unknown
 from recsys_spark.errors import DataError
 from recsys_spark.ml.params import BlockAlsModelParams
+from recsys_spark.ml.recommend import Recommends
 
 if TYPE_CHECKING:
     from pyspark.core.broadcast import Broadcast
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _NO_ID = -(2**63)
 
 
-class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALSModel"]):
+class BlockALSModel(Recommends, Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALSModel"]):
     """What `BlockALS.fit` returns: factors, biases, projections, history, and predictions from them.
 
     Attributes
