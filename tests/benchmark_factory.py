@@ -59,7 +59,10 @@ def measured(
     choice: SparkChoice = CHOICE,
 ) -> Measured:
     """A process whose memory is `memory` GiB from its first fit on."""
-    quality = rmse and Quality(test_rmse=rmse, rows=10, unknown=1, iterations=3, seconds=40.0 if rmse > 0.9 else 10.0)
+    slow = 4.0 if rmse and rmse > 0.9 else 1.0
+    quality = rmse and Quality(
+        test_rmse=rmse, rows=10, unknown=1, iterations=3, seconds=10.0 * slow, transform=slow, top_n=slow**2
+    )
     outcome = Outcome(
         session=1.0,
         phases=phases(*fits, history=history, derived=derived),

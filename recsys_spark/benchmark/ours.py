@@ -44,6 +44,10 @@ class Ours:
         """`test` with ``prediction``; a user or item without training ratings is predicted from its features."""
         return model.copy().setColdStartStrategy("fallback").setPredictionCol(PREDICTION).transform(test)
 
+    def top_n(self, model: BlockALSModel, n: int) -> DataFrame:
+        """The n best items of every user."""
+        return model.recommendForAllUsers(n)
+
     def blas(self) -> str | None:
         """None: the kernels use none."""
         return None

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from recsys_spark.benchmark.kernels import KernelSpeed
 from recsys_spark.benchmark.launch import Measured
-from recsys_spark.benchmark.spec import OURS, SPARK, Quality, SparkChoice
+from recsys_spark.benchmark.spec import OURS, SPARK, TOP_N, Quality, SparkChoice
 from recsys_spark.benchmark.times import MEASURES, fit_times, measures, ratios, typical
 
 WIDTH = 110
@@ -25,6 +25,8 @@ _TITLES = {
     "build_warm": "build again, s",
     "build_derived": "build from a derived DataFrame, s",
     "memory": "peak Σ PSS, GiB",
+    "transform": "predict the test rows, s",
+    "top_n": f"top {TOP_N} of every user to Parquet, s",
 }
 
 

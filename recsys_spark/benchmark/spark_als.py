@@ -57,6 +57,10 @@ class SparkAls:
         """`test` with ``prediction``, NaN where it does not know the user or the item."""
         return model.setPredictionCol(PREDICTION).transform(test)
 
+    def top_n(self, model: ALSModel, n: int) -> DataFrame:
+        """The n best items of every user."""
+        return model.recommendForAllUsers(n)
+
     def blas(self) -> str:
         """The class that Spark's own look-up found for the normal equations.
 

@@ -16,6 +16,7 @@ Source = Literal["parquet", "derived"]
 KNOWN, TEST = "known", "test"
 """Tables of the benchmark's data: (user, item, rating, held_out) of training and validation; (user, item, rating)."""
 HELD_OUT = "held_out"
+TOP_N = 10
 
 
 class _Message(BaseModel):
@@ -100,6 +101,9 @@ class Quality(_Message):
     Attributes
     ----------
     rows, unknown : test rows, and those of them whose user or item it does not know (the training mean stands in)
+    transform : seconds to predict all test rows once more, written nowhere
+    top_n : seconds to write the `TOP_N` best items of every user as Parquet; what a user has seen is not left out, as
+        pyspark.ml.ALS cannot
     """
 
     test_rmse: float
@@ -107,6 +111,8 @@ class Quality(_Message):
     unknown: int
     iterations: int
     seconds: float
+    transform: float
+    top_n: float
 
 
 class Outcome(_Message):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from recsys_spark.benchmark.launch import Measured
 from recsys_spark.benchmark.spec import Outcome
 
-MEASURES = ("iteration", "build", "build_warm", "build_derived", "memory")
-"""What is compared; seconds, but for memory (bytes)."""
+MEASURES = ("iteration", "build", "build_warm", "build_derived", "memory", "transform", "top_n")
+"""What is compared; seconds, but for memory (bytes); the last two of the scored fits alone."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,10 @@ def compile_seconds(outcome: Outcome) -> float:
 
 
 def measures(measured: Measured) -> dict[str, float]:
-    """`fit_times` and ``memory``, peak Σ PSS in bytes."""
-    return fit_times(measured.outcome) | {"memory": float(measured.peak)}
+    """`fit_times`, ``memory``, peak Σ PSS in bytes, and ``transform`` and ``top_n`` of a fit that was scored."""
+    scored = measured.outcome.quality
+    serving = {name: getattr(scored, name) if scored else math.nan for name in ("transform", "top_n")}
+    return fit_times(measured.outcome) | {"memory": float(measured.peak)} | serving
 
 
 def ratios(ours: Sequence[Measured], spark: Sequence[Measured]) -> dict[str, Ratio]:

@@ -1,14 +1,13 @@
-"""Exact top-N by blocked matrix products with a running selection.
+"""Exact top-N: products in registers choose candidates, a fixed order of additions decides.
 
-For a batch of users and one tile of items after another, a float32 product gives p_u · q_i + c_i, items already seen
-are struck out, and each user's best n + SPARE so far are kept. Memory is bounded by one product tile, whatever the
-numbers of users and items.
+Twelve users meet a panel of 32 items at a time (`catalogue`), and each user's best n + SPARE products so far are kept
+in a heap. No product is ever written but the panel's own, so memory does not depend on the numbers of users and items.
 
-The last bit of a BLAS product may depend on the shape of the batch, so products only choose candidates. The kept items
-are scored again by `kernels.predict` (one fixed order of additions), ordered by that score and cut to n. Nothing is
-lost thereby, and that is checked per user: no item outside the kept ones can reach the n-th score unless its product,
-plus a bound on the rounding error of products, can. A user who fails the check (many items tied at the cut) is scored
-in full. The result is therefore exactly that of scoring every item by `predict` and sorting, ties by ascending row.
+Products are float32 and only choose. The kept items are scored again by `kernels.predict` (one fixed order of
+additions), ordered by that score and cut to n. Nothing is lost thereby, and that is checked per user: no item outside
+the kept ones can reach the n-th score unless its product, plus a bound on the rounding error of products, can. A user
+who fails the check (many items tied at the cut) is scored in full. The result is therefore exactly that of scoring
+every item by `predict` and sorting, ties by ascending row.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from recsys_spark.kernels.catalogue import CHUNK, NO_ITEM, PANEL, TOGETHER, Catalogue, lengths_of, panel_products
 from recsys_spark.kernels.predict import pair_score
 
 Float32s = NDArray[np.float32]
+Float64s = NDArray[np.float64]
 Int64s = NDArray[np.int64]
 
 SPARE = 8  # kept beyond n, so that the check above rarely fails
-USER_BATCH = 256
-ITEM_TILE = 4096  # a product tile of 256 x 4096 float32 is 4 MB
-SCAN = 64  # products compared at a time before any of them is looked at
+USER_BATCH = 1536
+"""Users that a chunk of the catalogue serves while it lies in the cache."""
 UNIT_ROUNDOFF = 2.0**-24  # of float32
-NO_ITEM = -1
 
 
 class SeenItems(NamedTuple):
@@ -67,12 +66,27 @@ def top_n_items(
     seen: SeenItems | None = None,
     *,
     user_batch: int = USER_BATCH,
-    item_tile: int = ITEM_TILE,
 ) -> tuple[Int64s, Float32s]:
-    """The n best items of each of m users: (item rows int64 (m, n), scores float32 (m, n)), best first.
+    """The n best items of each of m users: `search` in all items, laid out for these users."""
+    catalogue = Catalogue.of(item_factors, item_biases, lengths_of(user_factors))
+    return search(catalogue, mu, user_factors, user_biases, n, seen, user_batch=user_batch)
 
-    user_factors (m, k) and item_factors (items, k) are float32 and C-contiguous, biases float32. Places that cannot be
-    filled (fewer than n items left) hold row -1 and score NaN. Runs on one thread, apart from BLAS.
+
+def search(
+    catalogue: Catalogue,
+    mu: float,
+    user_factors: Float32s,
+    user_biases: Float32s,
+    n: int,
+    seen: SeenItems | None = None,
+    *,
+    user_batch: int = USER_BATCH,
+) -> tuple[Int64s, Float32s]:
+    """The n best candidates of each of m users: (item rows int64 (m, n), scores float32 (m, n)), best first.
+
+    The score is μ + b_u + c_i + p_u · q_i with the catalogue's c and q. user_factors are float32 (m, k) and
+    C-contiguous, user_biases float32 (m,). Places that cannot be filled (fewer than n items left) hold row -1 and score
+    NaN. Runs on one thread.
 
     Raises ValueError for n < 1 or `seen` of another number of users.
     """
@@ -84,163 +98,227 @@ def top_n_items(
         raise ValueError(f"seen items of {seen.indptr.shape[0] - 1} users given for {users} users")
     rows = np.full((users, n), NO_ITEM, np.int64)
     scores = np.full((users, n), np.nan, np.float32)
-    if users == 0 or item_factors.shape[0] == 0:
-        return rows, scores
-    # c_i as one more column, against a column of ones: the product carries the bias at no extra pass.
-    queries = np.column_stack([user_factors, np.ones(users, np.float32)])
-    targets = np.column_stack([item_factors, item_biases])
-    slack = _product_error(queries, targets)
-    buffer = np.empty((min(user_batch, users), min(item_tile, len(targets))), np.float32)
-    for start in range(0, users, user_batch):
-        batch = slice(start, min(start + user_batch, users))
-        excluded = SeenItems(*_sorted_rows(seen.indptr[batch.start : batch.stop + 1], seen.items, len(targets)))
-        kept, products = _select(queries[batch], targets, excluded, n + SPARE, buffer)
+    lengths = lengths_of(user_factors)
+    slack = _product_error(lengths, catalogue, user_factors.shape[1])
+    # Users of like length need about the same panels.
+    order = np.argsort(lengths, kind="stable")
+    for start in range(0, users if len(catalogue.panels) else 0, user_batch):
+        batch = order[start : start + user_batch]
+        excluded = SeenItems(*_sorted_rows(batch, seen.indptr, seen.items, len(catalogue.factors)))
+        kept, products = _select(catalogue, user_factors[batch], lengths[batch], excluded, n + SPARE)
         _finish(
             mu,
-            user_factors[batch],
-            user_biases[batch],
-            item_factors,
-            item_biases,
+            batch,
+            user_factors,
+            user_biases,
+            catalogue.factors,
+            catalogue.biases,
+            catalogue.rows,
             kept,
             products,
-            slack[batch],
+            slack,
             excluded.indptr,
             excluded.items,
-            rows[batch],
-            scores[batch],
+            rows,
+            scores,
         )
     return rows, scores
 
 
-def _product_error(queries: Float32s, targets: Float32s) -> NDArray[np.float64]:
+def _product_error(lengths: Float64s, catalogue: Catalogue, rank: int) -> Float64s:
     """Per user, a bound on |float32 product − exact product| over all items, in any order of additions.
 
     |fl(x·y) − x·y| ≤ γ_k Σ|x_j y_j| ≤ γ_k ‖x‖‖y‖ with γ_k = k·u/(1 − k·u) (Higham, Accuracy and Stability, §3.1).
-    Factor and bias are bounded apart, as a large bias must not multiply a large factor. Doubled for safety.
+    Factor and bias are bounded apart, as a large bias must not multiply a large factor. Doubled for safety, which also
+    covers the rounding of the panels' bounds, made in float64.
     """
-    width = queries.shape[1]
+    width = rank + 1
     gamma = width * UNIT_ROUNDOFF / (1 - width * UNIT_ROUNDOFF)
-    longest = np.sqrt(np.max(np.einsum("ij,ij->i", targets[:, :-1], targets[:, :-1], dtype=np.float64)))
-    lengths = np.sqrt(np.einsum("ij,ij->i", queries[:, :-1], queries[:, :-1], dtype=np.float64))
     # The smallest normal number covers products that underflow.
     tiny = width * float(np.finfo(np.float32).tiny)
-    return np.asarray(2 * gamma * (lengths * longest + float(np.max(np.abs(targets[:, -1])))) + tiny, np.float64)
+    return np.asarray(2 * gamma * (lengths * catalogue.longest + catalogue.largest) + tiny, np.float64)
 
 
 def _select(
-    queries: Float32s, targets: Float32s, excluded: SeenItems, keep: int, buffer: Float32s
+    catalogue: Catalogue, factors: Float32s, lengths: Float64s, excluded: SeenItems, keep: int
 ) -> tuple[Int64s, Float32s]:
-    """The `keep` best items of each user of a batch by product, (rows, products) each (batch, keep), best first."""
-    users, tile = len(queries), buffer.shape[1]
+    """The `keep` best items of each user of a batch by product: a heap each, (rows, products) (batch, keep)."""
+    users, rank = factors.shape
+    size = len(TOGETHER)
+    groups = -(-users // size)
+    packed = np.zeros((groups * size, rank), np.float32)
+    packed[:users] = factors
+    packed = np.ascontiguousarray(packed.reshape(groups, size, rank).transpose(0, 2, 1))
     kept = np.full((users, keep), NO_ITEM, np.int64)
     products = np.full((users, keep), -np.inf, np.float32)
-    cursors = excluded.indptr[:-1].copy()
-    for first in range(0, len(targets), tile):
-        block = targets[first : first + tile]
-        product = buffer[:users, : len(block)] if len(block) == tile else np.empty((users, len(block)), np.float32)
-        np.matmul(queries, block.T, out=product)
-        _merge_tile(product, first, cursors, excluded.indptr, excluded.items, kept, products)
+    worst = np.full(groups * size, np.inf, np.float32)  # beyond the last user: nothing is good enough
+    worst[:users] = -np.inf
+    places = np.zeros(groups * size)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a grid of length 0 knows users of length 0 alone
+        places[:users] = np.where(lengths > 0, lengths / catalogue.step, 0.0)
+    _search_panels(
+        packed,
+        places,
+        catalogue.rows,
+        catalogue.panels,
+        catalogue.bounds,
+        catalogue.chunk_bounds,
+        excluded.indptr,
+        excluded.items,
+        worst,
+        kept,
+        products,
+        TOGETHER,
+    )
     return kept, products
 
 
 @njit(cache=True, nogil=True)
-def _sorted_rows(indptr: Int64s, items: Int64s, rows: int) -> tuple[Int64s, Int64s]:
-    """The lists of a batch, each sorted, without entries outside 0 … rows − 1; indptr of the result starts at 0."""
-    out_indptr = np.zeros(indptr.shape[0], np.int64)
-    out = np.empty(indptr[-1] - indptr[0], np.int64)
-    filled = 0
-    for user in range(indptr.shape[0] - 1):
-        begin = filled
-        for place in range(indptr[user], indptr[user + 1]):
-            if 0 <= items[place] < rows:
-                out[filled] = items[place]
-                filled += 1
-        out[begin:filled].sort()
-        out_indptr[user + 1] = filled
-    return out_indptr, out[:filled]
+def _search_panels(
+    packed: Float32s,
+    places: Float64s,
+    rows: Int64s,
+    panels: Float32s,
+    bounds: Float64s,
+    chunk_bounds: Float64s,
+    indptr: Int64s,
+    items: Int64s,
+    worst: Float32s,
+    kept: Int64s,
+    products: Float32s,
+    together: tuple[int, ...],
+) -> None:
+    """Search all panels for all groups of a batch, chunk by chunk; `places` are lengths in steps of the grid."""
+    size, rank = len(together), packed.shape[1]
+    out, hits = np.empty((size, PANEL), np.float32), np.empty(size, np.int64)
+    for chunk in range(chunk_bounds.shape[0]):
+        for group in range(packed.shape[0]):
+            first = group * size
+            if _hopeless(chunk_bounds[chunk], places, worst, first, size):
+                continue
+            for panel in range(chunk * CHUNK, min((chunk + 1) * CHUNK, panels.shape[0])):
+                if _hopeless(bounds[panel], places, worst, first, size):
+                    continue
+                if panel_products(out, hits, packed, group, panels, panel, rank, worst, first, together) == 0:
+                    continue
+                for member in range(size):
+                    left, user = hits[member], first + member
+                    lane = 0
+                    while left != 0:
+                        if left & 1 and out[member, lane] > worst[user]:
+                            item = rows[panel * PANEL + lane]
+                            if not _holds(items, indptr[user], indptr[user + 1], item):
+                                _keep(kept[user], products[user], item, out[member, lane])
+                                worst[user] = products[user, 0]
+                        left >>= 1
+                        lane += 1
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _hopeless(bounds: Float64s, places: Float64s, worst: Float32s, first: int, size: int) -> bool:
+    """Whether nothing under these bounds can beat what any user of a group has kept."""
+    last = bounds.shape[0] - 1
+    for user in range(first, first + size):
+        place = places[user]
+        if place > last:
+            return False  # longer than the grid is
+        low = min(int(place), last - 1)
+        share = place - low
+        if bounds[low] * (1.0 - share) + bounds[low + 1] * share > worst[user]:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _holds(items: Int64s, begin: int, end: int, item: int) -> bool:
+    """Whether items[begin:end], ascending, hold an item."""
+    while begin < end:
+        middle = (begin + end) >> 1
+        if items[middle] < item:
+            begin = middle + 1
+        elif items[middle] > item:
+            end = middle
+        else:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _keep(kept: Int64s, products: Float32s, item: int, product: np.float32) -> None:
+    """Replace the worst of a heap, which is its first."""
+    size, place = products.shape[0], 0
+    while True:
+        child = 2 * place + 1
+        if child >= size:
+            break
+        if child + 1 < size and products[child + 1] < products[child]:
+            child += 1
+        if products[child] >= product:
+            break
+        products[place], kept[place] = products[child], kept[child]
+        place = child
+    products[place], kept[place] = product, item
 
 
 @njit(cache=True, nogil=True)
-def _merge_tile(
-    product: Float32s, first: int, cursors: Int64s, indptr: Int64s, items: Int64s, kept: Int64s, products: Float32s
-) -> None:
-    """Strike out seen items in a product tile whose first column is item `first`, then merge it into the selection.
-
-    `cursors` (batch,) remember how far each user's seen items have been struck out. A later item must beat the worst
-    kept one strictly, so equal products stay in ascending order of item rows.
-    """
-    users, width = product.shape
-    last = kept.shape[1] - 1
-    for user in range(users):
-        row = product[user]
-        while cursors[user] < indptr[user + 1] and items[cursors[user]] < first + width:
-            row[items[cursors[user]] - first] = -np.inf
-            cursors[user] += 1
-        threshold = products[user, last]
-        for begin in range(0, width, SCAN):
-            end = min(begin + SCAN, width)
-            better = 0
-            for column in range(begin, end):  # a count vectorises where a maximum of floats does not
-                better += row[column] > threshold
-            if better == 0:
-                continue
-            for column in range(begin, end):
-                if row[column] > threshold:
-                    place = last
-                    while place > 0 and products[user, place - 1] < row[column]:
-                        products[user, place] = products[user, place - 1]
-                        kept[user, place] = kept[user, place - 1]
-                        place -= 1
-                    products[user, place] = row[column]
-                    kept[user, place] = first + column
-                    threshold = products[user, last]
+def _sorted_rows(batch: Int64s, indptr: Int64s, items: Int64s, rows: int) -> tuple[Int64s, Int64s]:
+    """The lists of a batch of users, each sorted, without entries outside 0 … rows − 1; indptr (batch + 1,)."""
+    out_indptr = np.zeros(len(batch) + 1, np.int64)
+    size = 0
+    for user in batch:
+        size += indptr[user + 1] - indptr[user]
+    out = np.empty(size, np.int64)
+    filled = 0
+    for place in range(len(batch)):
+        begin = filled
+        for at in range(indptr[batch[place]], indptr[batch[place] + 1]):
+            if 0 <= items[at] < rows:
+                out[filled] = items[at]
+                filled += 1
+        out[begin:filled].sort()
+        out_indptr[place + 1] = filled
+    return out_indptr, out[:filled]
 
 
 @njit(cache=True, nogil=True)
 def _finish(
     mu: float,
+    batch: Int64s,
     user_factors: Float32s,
     user_biases: Float32s,
     item_factors: Float32s,
     item_biases: Float32s,
+    candidates: Int64s,
     kept: Int64s,
     products: Float32s,
-    slack: NDArray[np.float64],
+    slack: Float64s,
     indptr: Int64s,
     items: Int64s,
     rows: Int64s,
     scores: Float32s,
 ) -> None:
-    """Score the kept items of a batch in the fixed order, order and cut them into rows and scores (batch, n), check."""
-    keep, n = kept.shape[1], rows.shape[1]
-    for user in range(kept.shape[0]):
-        for place in range(keep):
-            item = kept[user, place]
+    """Score the kept items of a batch in the fixed order, order and cut them into rows and scores (users, n), check."""
+    n = rows.shape[1]
+    for at in range(len(batch)):
+        user = batch[at]
+        base = np.float64(mu) + np.float64(user_biases[user])
+        for place in np.argsort(-products[at]):
+            item = kept[at, place]
             if item < 0:
                 break
-            offset = np.float64(mu) + np.float64(user_biases[user]) + np.float64(item_biases[item])
-            _insert(
-                item, np.float32(pair_score(offset, user_factors[user], item_factors[item])), rows[user], scores[user]
-            )
-        if kept[user, keep - 1] < 0:
+            score = pair_score(base + np.float64(item_biases[item]), user_factors[user], item_factors[item])
+            _insert(item, np.float32(score), rows[user], scores[user])
+        if kept[at, 0] < 0:
             continue  # every unseen item was kept
-        highest_left = (
-            np.float64(mu) + np.float64(user_biases[user]) + np.float64(products[user, keep - 1]) + slack[user]
-        )
-        if np.float32(highest_left) < scores[user, n - 1]:
+        if np.float32(base + np.float64(products[at, 0]) + slack[user]) < scores[user, n - 1]:
             continue
         rows[user, :] = NO_ITEM
         scores[user, :] = np.nan
-        cursor = indptr[user]
-        for item in range(item_factors.shape[0]):
-            while cursor < indptr[user + 1] and items[cursor] < item:
-                cursor += 1
-            if cursor < indptr[user + 1] and items[cursor] == item:
+        for item in candidates:
+            if item < 0 or _holds(items, indptr[at], indptr[at + 1], item):
                 continue
-            offset = np.float64(mu) + np.float64(user_biases[user]) + np.float64(item_biases[item])
-            _insert(
-                item, np.float32(pair_score(offset, user_factors[user], item_factors[item])), rows[user], scores[user]
-            )
+            score = pair_score(base + np.float64(item_biases[item]), user_factors[user], item_factors[item])
+            _insert(item, np.float32(score), rows[user], scores[user])
 
 
 @njit(cache=True, nogil=True)

@@ -24,6 +24,7 @@ from recsys_spark.ml.from_spark import fitted_from_spark
 from recsys_spark.ml.joined import joined_predictions
 from recsys_spark.ml.params import BlockAlsModelParams
 from recsys_spark.ml.ratings import check_classic, model_id_column
+from recsys_spark.ml.recommend import Recommends
 from recsys_spark.ml.similar import similar_frame
 from recsys_spark.ml.summary import BlockALSTrainingSummary
 
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 _NO_ID = -(2**63)
 
 
-class BlockALSModel(Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALSModel"]):
+class BlockALSModel(Recommends, Model, BlockAlsModelParams, MLWritable, MLReadable["BlockALSModel"]):
     """What `BlockALS.fit` returns: factors, biases, projections, history, and predictions from them.
 
     Attributes

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from recsys_spark.als.model import FittedModel
-from recsys_spark.als.spread import SpreadModel
+    from recsys_spark.als.spread import SpreadModel
 
 
 class BlockALSTrainingSummary:

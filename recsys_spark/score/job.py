@@ -13,6 +13,7 @@ from recsys_spark.als.model_uri import load_model_uri
 from recsys_spark.cli import JobResult
 from recsys_spark.config import Settings, step_root
 from recsys_spark.schema import RANK, USER
+from recsys_spark.score.finder import Ranking
 from recsys_spark.score.recommend import model_users, recommend
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> Jo
         ratings = lake.read_table(spark, ingest.path, "ratings")
         shared = spark.sparkContext.broadcast(load_model_uri(spark, f"{train.path}/model/fitted"))
         try:
-            users = model_users(spark, shared.value).union(ratings.select(USER))
-            seen = ratings if settings.score.exclude_seen else None
-            draft.write_table(recommend(spark, shared, users, seen, settings.score.n, run_date), TABLE)
+            left_out = settings.score.exclude_seen
+            users = None if left_out else model_users(spark, shared.value).union(ratings.select(USER))
+            seen = ratings if left_out else None
+            draft.write_table(recommend(spark, shared, users, seen, Ranking(settings.score.n), run_date), TABLE)
         finally:
             shared.destroy()
         written = spark.read.parquet(f"{draft.path}/{TABLE}")

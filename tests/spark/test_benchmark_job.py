@@ -95,6 +95,8 @@ def test_a_process_answers_for_itself(contender: str, measured: dict[str, Measur
     # Nothing of a fit is left to do when it returns, so its wall time is its time.
     assert all(phase.left < 0.5 * phase.seconds + 0.5 for phase in outcome.phases)
     assert outcome.quality is not None
+    assert outcome.quality.transform > 0
+    assert outcome.quality.top_n > 0
     assert (outcome.quality.rows, outcome.quality.iterations) == (prepared.rows["test"], 3)
     assert 0.75 < outcome.quality.test_rmse < 1.2
     assert 300 < measured[contender].peak / 2**20 < 4000
@@ -113,7 +115,7 @@ def test_only_ours_keeps_a_history_and_only_spark_has_a_blas(measured: dict[str,
 
 def test_the_job_s_line_and_record(result: JobResult, settings: Settings, prepared: Prepared) -> None:
     assert result.metrics["oracle_rmse"] < result.metrics["ours.test_rmse"] < result.metrics["spark.test_rmse"]
-    for name in ("ratios.build", "ratios.memory"):
+    for name in ("ratios.build", "ratios.memory", "ratios.transform", "ratios.top_n"):
         assert result.metrics[f"{name}.min"] == result.metrics[name] == result.metrics[f"{name}.max"] > 0
     path = Path(result.outputs["record"])
     assert path.parent == Path(step_root(settings, "benchmark"), "runs")

@@ -18,6 +18,7 @@ from recsys_spark.config import Settings, step_root
 from recsys_spark.errors import DataError, NotPublishedError
 from recsys_spark.kernels.topk import SeenItems
 from recsys_spark.schema import RATINGS_DDL, RECOMMENDATIONS_DDL
+from recsys_spark.score.finder import Ranking
 from recsys_spark.score.job import run, score_root
 from recsys_spark.score.recommend import model_users, recommend
 from tests.model_factory import random_model
@@ -57,7 +58,7 @@ def test_recommends_to_the_model_s_users_and_those_who_have_seen_something(spark
     from pyspark.sql.types import StructType
 
     model = random_model()
-    result = recommend(spark, model, None, ratings_of(spark), 4, DAY)
+    result = recommend(spark, model, None, ratings_of(spark), Ranking(4), DAY)
     assert_schema_equality(result.schema, StructType.fromDDL(RECOMMENDATIONS_DDL), ignore_nullable=True)
     assert rows_of(result) == expected(model, 4, [5, *model.user.ids.to_pylist()], RATINGS)
 
@@ -65,28 +66,32 @@ def test_recommends_to_the_model_s_users_and_those_who_have_seen_something(spark
 def test_recommends_to_the_users_asked_for_alone(spark: SparkSession) -> None:
     model = random_model()
     users = spark.createDataFrame([(103, "x"), (103, "y"), (None, "z"), (99, "w")], "user int, other string")
-    assert rows_of(recommend(spark, model, users, ratings_of(spark), 2, DAY)) == expected(model, 2, [103, 99], RATINGS)
-    assert rows_of(recommend(spark, model, users, None, 2, DAY)) == expected(model, 2, [103, 99], [])
-    assert rows_of(recommend(spark, model, None, None, 1, DAY)) == expected(model, 1, model.user.ids.to_pylist(), [])
+    assert rows_of(recommend(spark, model, users, ratings_of(spark), Ranking(2), DAY)) == expected(
+        model, 2, [103, 99], RATINGS
+    )
+    assert rows_of(recommend(spark, model, users, None, Ranking(2), DAY)) == expected(model, 2, [103, 99], [])
+    assert rows_of(recommend(spark, model, None, None, Ranking(1), DAY)) == expected(
+        model, 1, model.user.ids.to_pylist(), []
+    )
 
 
 def test_a_broadcast_stays_the_caller_s(spark: SparkSession) -> None:
     model = random_model(string_ids=True)
     shared = spark.sparkContext.broadcast(model)
     users = spark.createDataFrame([("u0100",)], "user string")
-    assert [row.rank for row in recommend(spark, shared, users, None, 2, DAY).collect()] == [1, 2]
-    assert recommend(spark, shared, users, None, 3, DAY).count() == 3
+    assert [row.rank for row in recommend(spark, shared, users, None, Ranking(2), DAY).collect()] == [1, 2]
+    assert recommend(spark, shared, users, None, Ranking(3), DAY).count() == 3
     shared.destroy()
 
 
 def test_refuses_tables_without_the_columns_and_a_senseless_number(spark: SparkSession) -> None:
     users = model_users(spark, random_model())
-    with pytest.raises(DataError, match="the table of users lacks the column user; it has member"):
-        recommend(spark, random_model(), users.withColumnRenamed("user", "member"), None, 2, DAY)
-    with pytest.raises(DataError, match="the table of seen ratings lacks the column item; it has user"):
-        recommend(spark, random_model(), None, users, 2, DAY)
+    with pytest.raises(DataError, match="no user column 'user' in the data; it has member"):
+        recommend(spark, random_model(), users.withColumnRenamed("user", "member"), None, Ranking(2), DAY)
+    with pytest.raises(DataError, match="no item column 'item' in the data; it has user"):
+        recommend(spark, random_model(), None, users, Ranking(2), DAY)
     with pytest.raises(DataError, match="must be at least 1, found 0"):
-        recommend(spark, random_model(), None, None, 0, DAY)
+        recommend(spark, random_model(), None, None, Ranking(0), DAY)
 
 
 def test_loading_a_model_that_is_not_there(spark: SparkSession, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def test_metrics():
     assert (found["ours.iteration"], found["spark.iteration"]) == pytest.approx((1.0, 4.0))
     assert (found["compile.cold"], found["compile.warm"]) == pytest.approx((7.5, 0.0))
     assert (found["ours.fit_seconds"], found["spark.fit_seconds"]) == (10.0, 40.0)
+    assert (found["ratios.transform"], found["ratios.top_n"], found["ours.top_n"]) == (4.0, 16.0, 1.0)
     assert found["ours.above_oracle"] == pytest.approx(0.05)
     assert found["spark.above_oracle"] == pytest.approx(0.15)
 

@@ -29,6 +29,7 @@ ORDER = [
     {"features"},
     {"blocks"},
     {"als"},
+    {"score.finder", "score.topn"},
     {"ml"},
     {"evaluate"},
     {"score"},

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from recsys_spark.kernels import topk
-from recsys_spark.kernels.topk import SeenItems, top_n_items
+from recsys_spark.kernels.catalogue import GRID, PANEL, Catalogue, lengths_of
+from recsys_spark.kernels.topk import SeenItems, search, top_n_items
 
 MU = 3.4
 
 
 def twin(P: NDArray, b: NDArray, Q: NDArray, c: NDArray, n: int, seen: list[list[int]]) -> tuple[NDArray, NDArray]:
-    """All scores in float64 added from the first column to the last, rounded once; stable argsort; no tiles."""
+    """All scores in float64 added from the first column to the last, rounded once; stable argsort; no panels."""
     rows, scores = np.full((len(P), n), -1, np.int64), np.full((len(P), n), np.nan, np.float32)
     for user in range(len(P)):
         dot = np.zeros(len(Q))
@@ -62,17 +63,18 @@ def random_seen(seed: int, users: int, items: int) -> list[list[int]]:
     rank=st.integers(0, 9),
     levels=st.sampled_from([0, 1, 2, 3]),
     n=st.integers(1, 25),
-    tile=st.sampled_from([1, 7, 64, 65, 4096]),
+    short=st.booleans(),
     batch=st.sampled_from([1, 4, 256]),
 )
-@example(seed=0, users=1, items=1, rank=0, levels=1, n=1, tile=1, batch=1)
-@example(seed=1, users=3, items=5, rank=2, levels=0, n=20, tile=2, batch=2)
+@example(seed=0, users=1, items=1, rank=0, levels=1, n=1, short=False, batch=1)
+@example(seed=1, users=3, items=5, rank=2, levels=0, n=20, short=True, batch=2)
 def test_equals_the_twin(
-    seed: int, users: int, items: int, rank: int, levels: int, n: int, tile: int, batch: int
+    seed: int, users: int, items: int, rank: int, levels: int, n: int, short: bool, batch: int
 ) -> None:
     P, b, Q, c = draw(seed, users, items, rank, levels)
     seen = random_seen(seed, users, items)
-    rows, scores = top_n_items(MU, P, b, Q, c, n, SeenItems.of(seen), user_batch=batch, item_tile=tile)
+    lengths = lengths_of(P[: users // 2]) if short else lengths_of(P)  # the grid may end before the longest user
+    rows, scores = search(Catalogue.of(Q, c, lengths), MU, P, b, n, SeenItems.of(seen), user_batch=batch)
     expected_rows, expected_scores = twin(P, b, Q, c, n, seen)
     np.testing.assert_array_equal(rows, expected_rows)
     np.testing.assert_array_equal(scores, expected_scores)
@@ -106,29 +108,67 @@ def test_a_huge_user_bias_swallows_differences_and_ties_fall_to_the_lower_row() 
     assert rows.tolist() == [[0, 1, 2, 3, 4]]
 
 
-def test_the_same_bits_for_any_tile_and_batch() -> None:
+def test_the_same_bits_for_any_batch_and_company() -> None:
     P, b, Q, c = draw(5, 70, 900, 24, 0)
     seen = SeenItems.of(random_seen(5, 70, 900))
     first = top_n_items(MU, P, b, Q, c, 15, seen)
-    for batch, tile in ((1, 900), (33, 10), (70, 128)):
-        other = top_n_items(MU, P, b, Q, c, 15, seen, user_batch=batch, item_tile=tile)
+    for batch in (1, 33, 70):
+        other = top_n_items(MU, P, b, Q, c, 15, seen, user_batch=batch)
         np.testing.assert_array_equal(first[0], other[0])
         np.testing.assert_array_equal(first[1], other[1])
+    alone = top_n_items(
+        MU, P[40:41], b[40:41], Q, c, 15, SeenItems.of([seen.items[slice(*seen.indptr[40:42])].tolist()])
+    )
+    np.testing.assert_array_equal(first[0][40:41], alone[0])
 
 
-def test_memory_is_one_tile_whatever_the_number_of_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    largest = 0
-    merge = topk._merge_tile
+def test_panels_that_cannot_win_are_skipped_and_nothing_is_lost() -> None:
+    """Factors shrink along the items, as those of rare films do: a bound must end the search, and end it rightly."""
+    P, b, Q, c = draw(5, 30, 6000, 8, 0)
+    Q *= np.geomspace(1, 1e-3, len(Q), dtype=np.float32)[:, None]
+    c *= np.float32(0.01)
+    catalogue = Catalogue.of(Q, c, lengths_of(P))
+    expected = twin(P, b, Q, c, 5, [[]] * 30)
+    found = search(catalogue, MU, P, b, 5)
+    np.testing.assert_array_equal(found[0], expected[0])
+    poisoned = catalogue.panels.copy()
+    poisoned[len(poisoned) // 2 :, -1] = 1e6  # better than all else, were they looked at
+    poisoned = catalogue._replace(panels=poisoned)
+    nobody = SeenItems.nothing(30)
+    assert topk._select(poisoned, P, lengths_of(P), nobody, 5)[1].max() < 100
+    poisoned = poisoned._replace(bounds=catalogue.bounds + 1e9, chunk_bounds=catalogue.chunk_bounds + 1e9)
+    assert topk._select(poisoned, P, lengths_of(P), nobody, 5)[1].max() > 100
 
-    def spy(product: NDArray, *rest: object) -> None:
-        nonlocal largest
-        largest = max(largest, product.size)
-        merge(product, *rest)
 
-    monkeypatch.setattr(topk, "_merge_tile", spy)
-    P, b, Q, c = draw(5, 50, 3000, 4, 0)
-    top_n_items(MU, P, b, Q, c, 5, user_batch=8, item_tile=100)
-    assert largest == 800
+@pytest.mark.parametrize("levels", [0, 2])
+def test_bounds_hold_between_the_points_of_the_grid(levels: int) -> None:
+    P, _, Q, c = draw(3, 200, 700, 6, levels)
+    catalogue = Catalogue.of(Q, c, lengths_of(P))
+    places = lengths_of(P) / catalogue.step
+    low = np.minimum(places.astype(int), GRID - 2)
+    share = places - low
+    products = P.astype(np.float64) @ Q.T.astype(np.float64) + c
+    for panel, bounds in enumerate(catalogue.bounds):
+        rows = catalogue.rows[panel * PANEL : (panel + 1) * PANEL]
+        chord = bounds[low] * (1 - share) + bounds[low + 1] * share
+        assert (products[:, rows[rows >= 0]].max(axis=1) <= chord + 1e-12).all()
+    assert sorted(catalogue.rows[catalogue.rows >= 0]) == list(range(700))
+
+
+def test_candidates_are_all_that_is_searched() -> None:
+    P, b, Q, c = draw(8, 9, 300, 4, 2)
+    candidates = np.array([250, 3, 17, 90, 91, 92])
+    others = np.setdiff1d(np.arange(300), candidates).tolist()
+    found = search(Catalogue.of(Q, c, lengths_of(P), candidates), MU, P, b, 8, SeenItems.of([[17, 17]] + [[]] * 8))
+    expected = twin(P, b, Q, c, 8, [[*others, 17]] + [others] * 8)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_no_candidates() -> None:
+    P, b, Q, c = draw(8, 9, 30, 4, 2)
+    rows, _ = search(Catalogue.of(Q, c, lengths_of(P), np.empty(0, np.int64)), MU, P, b, 3)
+    assert (rows == -1).all()
 
 
 def test_seen_items_outside_the_model_are_ignored() -> None:
