@@ -90,7 +90,7 @@ class Stages(Executor):
     sc : SparkContext
     plan : Plan
     records : RDD of (slot, record)
-        As `blocks.build.block_records` gives it; persisted here on executors' disks until `close`.
+        As `blocks.build.block_records` gives it: computed once, straight into files; anew where one is missing.
     fit : str
         A name no other fit of the application has: files and RDDs are kept apart by it.
     """
@@ -102,9 +102,9 @@ class Stages(Executor):
 
         super().__init__(plan, BroadcastExchange(sc))
         self._sc, self._fit = sc, fit
-        self._records = records.persist(StorageLevel.DISK_ONLY)
+        self._records = records
         self._handles = self._records.mapPartitions(partial(materialise, fit=fit)).setName(f"block handles {fit}")
-        self._handles.persist(StorageLevel.MEMORY_ONLY)
+        self._handles.persist(StorageLevel.MEMORY_AND_DISK)  # a lost handle costs a merge
         try:
             located = self._handles.mapPartitionsWithIndex(_locate).collect()
         except BaseException:
@@ -135,7 +135,6 @@ class Stages(Executor):
         finally:
             self.exchange.close()
             self._handles.unpersist()
-            self._records.unpersist()
 
     def _run(self, rdd: RDD[Any], f: Callable[[Iterable[Any]], Iterable[Any]], slots: list[int]) -> list[Any]:
         partitions = sorted({self._partition[slot] for slot in slots})
