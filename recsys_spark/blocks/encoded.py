@@ -129,7 +129,7 @@ def _code_spans(tasks: Iterable[list[Span]], columns: list[Column]) -> Iterator[
     for mine in tasks:
         try:
             for row in rating_chunks(read_spans(mine, columns)):
-                yield tuple(column[0].as_py() for column in row.columns)  # type: ignore[misc]
+                yield tuple(column[0].as_py() for column in row.columns)
         except UnreadableError:
             yield None, None, None, None
 
