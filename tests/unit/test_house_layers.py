@@ -29,6 +29,7 @@ ORDER = [
     {"features"},
     {"blocks"},
     {"als"},
+    {"daemon"},
     {"ml"},
     {"evaluate"},
     {"score"},
