@@ -65,6 +65,18 @@ def plain_scan(ratings: DataFrame) -> tuple[list[Column], list[str]] | None:
         return None
 
 
+def local_paths(uris: Sequence[str]) -> list[str] | None:
+    """Paths of files that Spark gives as URIs, percent signs decoded; None where any is remote.
+
+    >>> local_paths(["file:///a%20b/c"]), local_paths(["file:///a", "hdfs://host/b"])
+    (['/a b/c'], None)
+    """
+    parsed = [urlsplit(uri) for uri in uris]
+    if any(p.scheme != "file" or p.netloc or p.query or p.fragment for p in parsed):
+        return None
+    return [unquote(p.path) for p in parsed]
+
+
 def spans(files: Sequence[str], tasks: int, least: int) -> list[list[Span]] | None:
     """Row groups, or parts of them, by task: contiguous and about equal; None where a footer cannot be read.
 
@@ -118,11 +130,10 @@ def _files(plan: Any) -> list[str]:
         raise _Unknown("a stream, a table of a catalogue, or buckets")
     if relation.partitionSchema().size() or any(key.lower() != "path" for key in _keys(relation.options())):
         raise _Unknown("partition columns or options")
-    files = list(relation.location().inputFiles())
-    parsed = [urlsplit(file) for file in files]
-    if len(files) > _MAX_FILES or any(p.scheme != "file" or p.netloc or p.query or p.fragment for p in parsed):
+    files = local_paths(list(relation.location().inputFiles()))
+    if files is None or len(files) > _MAX_FILES:
         raise _Unknown("remote files, or too many")
-    return [unquote(p.path) for p in parsed]
+    return files
 
 
 def _column(output: Any, known: dict[int, Any]) -> Column:
