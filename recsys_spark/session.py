@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import site
 import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys_spark.errors import EnvironmentProblem
@@ -44,9 +46,30 @@ def build_session(app_name: str, extra_conf: Mapping[str, str] | None = None) ->
         )
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(app_name)
-    for key, value in {**SESSION_CONF, **(extra_conf or {})}.items():
+    for key, value in {**SESSION_CONF, **_daemon(extra_conf or {}), **(extra_conf or {})}.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def _daemon(extra_conf: Mapping[str, str]) -> dict[str, str]:
+    """The setting for `recsys_spark.daemon`, where the Python workers are known to find it: in local mode."""
+    from pyspark import SparkConf, SparkContext
+
+    if SparkContext._active_spark_context is not None:
+        return {}
+    SparkContext._ensure_initialized()  # the JVM knows what --master says
+    master = extra_conf.get("spark.master") or SparkConf().get("spark.master", "")
+    local = master == "local" or (master or "").startswith("local[")
+    return {"spark.python.daemon.module": "recsys_spark.daemon"} if local and workers_find_package() else {}
+
+
+def workers_find_package() -> bool:
+    """Whether a Python that this one's environment is given to can import the package: not so from a job's folder."""
+    if os.environ["PYSPARK_PYTHON"] != sys.executable:
+        return False
+    root = Path(__file__).resolve().parents[1]
+    named = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), *site.getsitepackages()]
+    return any(Path(path).resolve() == root for path in named if path)
 
 
 def check_executors(spark: SparkSession) -> None:

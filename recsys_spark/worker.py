@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import zipimport
 
-WORKERS = frozenset({"pyspark.daemon", "pyspark.worker"})
+WORKERS = frozenset({"pyspark.daemon", "pyspark.worker", "recsys_spark.daemon"})
 """Modules that a Python worker is started with (it forks from the daemon)."""
 
 

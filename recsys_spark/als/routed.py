@@ -82,8 +82,8 @@ class RoutedStages(Executor[SpreadModel]):
         self._sent: dict[int, _Sent] = {}
         self._made: list[RDD[Any]] = []
         self._old = 0  # of those made, how many came before rows were last read back
-        self._resident = Resident(self._sc, records, fit)
-        wanted = self._resident.records.mapPartitions(partial(tasks.routes_of_records, layout=self._layout))
+        self._resident = Resident(self._sc, records, fit, partial(tasks.lay_out, layout=self._layout))
+        wanted = self._resident.handles.mapPartitions(tasks.wanted)
         self._routes: RDD[Any] = wanted.partitionBy(self._layout.partitions, int)
         self._routes = self._routes.mapPartitions(iter, preservesPartitioning=True)
         self._routes.setName(f"routes {fit}").persist(StorageLevel.MEMORY_AND_DISK)

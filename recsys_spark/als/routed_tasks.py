@@ -16,8 +16,8 @@ from recsys_spark.als.stages import on_block, open_block
 from recsys_spark.als.work import Needs
 from recsys_spark.blocks.layout import Block
 from recsys_spark.blocks.plan import Layout, Plan
-from recsys_spark.blocks.residency import BlockStore, Miss
-from recsys_spark.blocks.routes import Counts, routes_to
+from recsys_spark.blocks.residency import BlockStore, Handle, Miss
+from recsys_spark.blocks.routes import Counts, Route, routes_to
 from recsys_spark.errors import FitError
 
 if TYPE_CHECKING:
@@ -37,23 +37,38 @@ class Pass(NamedTuple):
     rank: int
 
 
-def routes_of_records(records: Iterable[tuple[int, bytes]], layout: Layout) -> Iterator[tuple[int, Any]]:
-    """(partition, (slot, Route or Counts)) of all blocks: what others want of a block, and how many ratings it has."""
+class Wanted(NamedTuple):
+    """What is kept with a block, or wanted of another, on its way to the partition where that one lies."""
+
+    partition: int
+    slot: int
+    content: Route | Counts
+
+
+def lay_out(records: Iterable[tuple[int, bytes]], fit: str, layout: Layout) -> Iterator[Handle | Wanted]:
+    """Leave each (slot, record) as a file on this executor; yields handles, and which rows blocks want of others."""
+    store = BlockStore.here(fit)
     for slot, record in records:
+        yield store.put(slot, record)
         block = Block.from_buffer(record)
         for source, route in routes_to(slot, block, layout):
-            yield layout.partition(source), (source, route)
-        yield layout.partition(slot), (slot, Counts(block.start, block.ratings.row_weights()))
+            yield Wanted(layout.partition(source), source, route)
+        yield Wanted(layout.partition(slot), slot, Counts(block.start, block.ratings.row_weights()))
+
+
+def wanted(laid: Iterable[Handle | Wanted]) -> Iterator[tuple[int, tuple[int, Route | Counts]]]:
+    """What `lay_out` yields beside handles, by partition."""
+    return ((w.partition, (w.slot, w.content)) for w in laid if isinstance(w, Wanted))
 
 
 def measure(elements: Iterable[Any], work: Pass) -> list[Done | Miss | Lost]:
     """The results of a pass that makes no rows."""
-    return [result for _, result in _results(Inbox(elements), work)]
+    return [result for _, result in _results(Inbox(_without(elements)), work)]
 
 
 def send(elements: Iterable[Any], work: Pass) -> Iterator[tuple[int, Any]]:
     """Messages by partition; what the driver has to know, to the last one."""
-    inbox = Inbox(elements)
+    inbox = Inbox(_without(elements))
     mailbox = work.layout.partitions - 1
     for slot, result in _results(inbox, work):
         if isinstance(result, Miss | Lost):
@@ -85,6 +100,10 @@ def _results(inbox: Inbox, work: Pass) -> Iterator[tuple[int, Done | Miss | Lost
         fetched = time.perf_counter() - began
         done = on_block(store, slot, block, work.task, view._replace)
         yield slot, done._replace(view_seconds=fetched)
+
+
+def _without(elements: Iterable[Any]) -> Iterator[Any]:
+    return (e for e in elements if not isinstance(e, Wanted))
 
 
 def mail(elements: Iterable[tuple[int, Any]]) -> list[Any]:

@@ -106,18 +106,26 @@ class Resident:
     ----------
     sc : SparkContext
     records : RDD of (slot, record)
-        As `blocks.build.block_records` gives it; persisted here on executors' disks until `close`.
+        As `blocks.build.block_records` gives it: computed once, straight into files; anew where one is missing.
     fit : str
         A name no other fit of the application has: files and RDDs are kept apart by it.
+    lay : callable
+        Turns (slot, record) into files, and yields their handles.
     """
 
-    def __init__(self, sc: SparkContext, records: RDD[tuple[int, bytes]], fit: str) -> None:
+    def __init__(
+        self,
+        sc: SparkContext,
+        records: RDD[tuple[int, bytes]],
+        fit: str,
+        lay: Callable[..., Iterator[Any]] = materialise,
+    ) -> None:
         from pyspark import StorageLevel
 
-        self.fit, self._sc = fit, sc
-        self.records = records.persist(StorageLevel.DISK_ONLY)
-        made = self.records.mapPartitions(partial(materialise, fit=fit), preservesPartitioning=True)
-        self.handles = made.setName(f"block handles {fit}").persist(StorageLevel.MEMORY_ONLY)
+        self.fit, self.records, self._sc = fit, records, sc
+        made = self.records.mapPartitions(partial(lay, fit=fit), preservesPartitioning=True)
+        # Also on disk: a lost handle costs a merge.
+        self.handles = made.setName(f"block handles {fit}").persist(StorageLevel.MEMORY_AND_DISK)
         try:
             located = self.handles.mapPartitionsWithIndex(_locate).collect()
         except BaseException:
@@ -140,7 +148,6 @@ class Resident:
             self.handles.mapPartitions(partial(clear_store, fit=self.fit)).count()
         finally:
             self.handles.unpersist()
-            self.records.unpersist()
 
 
 class Stages(Gathering):
@@ -181,8 +188,8 @@ class Stages(Gathering):
             self.exchange.close()
 
 
-def _locate(partition: int, handles: Iterable[Handle]) -> Iterator[tuple[int, int, int]]:
-    return ((partition, h.slot, h.side) for h in handles)
+def _locate(partition: int, handles: Iterable[Any]) -> Iterator[tuple[int, int, int]]:
+    return ((partition, h.slot, h.side) for h in handles if isinstance(h, Handle))
 
 
 def _pass(

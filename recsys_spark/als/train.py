@@ -122,6 +122,8 @@ class _Fit(Generic[Model]):
     def run(self, initial: Model | None, checkpoints: Checkpoints | None) -> Model:
         iterations: list[Iteration] = []
         patience = _Patience(self.settings.stop)
+        if checkpoints and self.settings.max_iter <= checkpoints.every:
+            checkpoints = None  # none would be written, and a fingerprint takes a pass over all data
         fingerprint = self._fingerprint(initial) if checkpoints else ""
         found = checkpoints.load(fingerprint) if checkpoints else None
         if found:

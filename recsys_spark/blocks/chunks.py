@@ -77,7 +77,7 @@ class Tally:
         table = self.table()
         return table and pack({name: table[name].combine_chunks() for name in ("id", "count")})
 
-    def extend(self, data: bytes) -> None:
+    def extend(self, data: bytes | bytearray) -> None:
         """Add what another tally encoded."""
         self._parts.append(pa.table(unpack(data)))
 

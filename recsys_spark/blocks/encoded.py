@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import pyarrow as pa
 from pyspark import StorageLevel
@@ -12,13 +13,19 @@ from pyspark.sql import types as T
 
 from recsys_spark.blocks.chunks import CHUNK_DDL, CHUNK_ROWS, Tally, rating_chunks
 from recsys_spark.blocks.layout import SIDE_NAMES
+from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, read_spans
+from recsys_spark.blocks.scan import plain_scan, spans
 from recsys_spark.blocks.transfer import fast_transfer
 from recsys_spark.blocks.wire import unpack
 from recsys_spark.errors import DataError
 
 if TYPE_CHECKING:
     from pyspark import RDD
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column as SqlColumn
+    from pyspark.sql import DataFrame
+
+Coded: TypeAlias = "tuple[bool | None, bytes | None, bytes | None, bytes | None]"
+"""As `chunks.CHUNK_DDL`: bad (null: a file cannot be read here), tallies of users and items, chunk."""
 
 TALLY_LIMIT = 256 << 20  # bytes of tasks' tallies that the driver adds up itself
 _MIN_TASK = CHUNK_ROWS // 8  # ratings that are worth a task of their own
@@ -44,13 +51,16 @@ class EncodedRatings:
     def __init__(self, ratings: DataFrame) -> None:
         self.session = ratings.sparkSession
         self._ratings = _typed(ratings)
-        with fast_transfer(self.session):
-            self._chunks = self._ratings.mapInArrow(rating_chunks, CHUNK_DDL).persist(StorageLevel.DISK_ONLY)
-            try:
-                self.counts: dict[int, pa.Table | None] = self._count()
-            except BaseException:
-                self.close()
-                raise
+        counts = None
+        scanned = self._scanned()
+        if scanned is not None:
+            counts = self._counted(scanned)
+        if counts is None:
+            with fast_transfer(self.session):
+                coded = self._ratings.mapInArrow(rating_chunks, CHUNK_DDL).rdd
+            counts = self._counted(coded)
+            assert counts is not None  # Spark has read everything
+        self.counts = counts
 
     def __enter__(self) -> EncodedRatings:
         return self
@@ -60,15 +70,13 @@ class EncodedRatings:
 
     def close(self) -> None:
         """Release the chunks."""
-        self._chunks.unpersist()
+        self._coded.unpersist()
 
     def chunks(self) -> RDD[bytes]:
         """The chunks, encoded; lazy."""
-        rows = self._chunks.where("chunk is not null").select("chunk").rdd
         tasks = max(1, self.ratings // _MIN_TASK)
-        if tasks < rows.getNumPartitions():
-            rows = rows.coalesce(tasks)
-        return rows.map(_only)
+        rows = self._coded.coalesce(tasks) if tasks < self._coded.getNumPartitions() else self._coded
+        return rows.mapPartitions(_only_chunks)
 
     @property
     def ratings(self) -> int:
@@ -76,39 +84,91 @@ class EncodedRatings:
         table = self.counts[0]
         return int(table["count"].to_numpy().sum()) if table is not None else 0
 
-    def _count(self) -> dict[int, pa.Table | None]:
-        tallies = self._chunks.where("chunk is null")
-        sizes = [F.coalesce(F.sum(F.length(name)), F.lit(0)).alias(name) for name in SIDE_NAMES]
-        seen = tallies.agg(F.max("bad").alias("bad"), *sizes).first()
-        assert seen is not None
-        if seen["bad"]:
-            raise _offenders(self._ratings)
-        if seen["user"] + seen["item"] <= TALLY_LIMIT:
-            table = tallies.select(*SIDE_NAMES).toArrow()
-            return {side: _added(table[name]) for side, name in enumerate(SIDE_NAMES)}
-        return {side: self._count_on_executors(tallies, name) for side, name in enumerate(SIDE_NAMES)}
+    def _scanned(self) -> RDD[Coded] | None:
+        """Chunks straight from Parquet files, where the ratings are nothing else."""
+        sc = self.session.sparkContext
+        scan = plain_scan(self._ratings)
+        tasks = spans(scan[1], 2 * sc.defaultParallelism, _MIN_TASK) if scan else None
+        if scan is None or not tasks:
+            return None
+        # Spans go along as one element a task.
+        return sc.parallelize(tasks, len(tasks)).mapPartitions(partial(_code_spans, columns=scan[0]))
 
-    def _count_on_executors(self, tallies: DataFrame, name: str) -> pa.Table:
-        id_type = self._ratings.schema[name].dataType
+    def _counted(self, coded: RDD[Coded]) -> dict[int, pa.Table | None] | None:
+        """Keep chunks; the tallies, or None where files are not to be read this way."""
+        self._coded = coded.setName("coded ratings").persist(StorageLevel.DISK_ONLY)
+        try:
+            counts = self._count()
+        except BaseException:
+            self.close()
+            raise
+        if counts is None:
+            self.close()
+        return counts
+
+    def _count(self) -> dict[int, pa.Table | None] | None:
+        limit = TALLY_LIMIT // self._coded.getNumPartitions()
+        found = self._coded.mapPartitions(partial(_tallies, limit=limit)).collect()
+        if any(tallies.bad is None for tallies in found):
+            return None
+        if any(tallies.bad for tallies in found):
+            raise _offenders(self._ratings)
+        if all(tallies.whole for tallies in found):
+            return {side: _added(tallies.of[side] for tallies in found) for side in range(len(SIDE_NAMES))}
+        return {side: self._count_on_executors(side) for side in range(len(SIDE_NAMES))}
+
+    def _count_on_executors(self, side: int) -> pa.Table:
+        id_type = self._ratings.schema[SIDE_NAMES[side]].dataType
         kind = "string" if isinstance(id_type, T.StringType) else "long"
-        rows = tallies.select(name).mapInArrow(_tally_rows, f"id {kind}, count long")
+        tallies = self.session.createDataFrame(self._coded.mapPartitions(partial(_side, side=side)), "tally binary")
+        rows = tallies.mapInArrow(_tally_rows, f"id {kind}, count long")
         return rows.groupBy("id").agg(F.sum("count").alias("count")).toArrow()
 
 
-def _only(row: tuple[bytes]) -> bytes:
-    return row[0]
+def _code_spans(tasks: Iterable[list[Span]], columns: list[Column]) -> Iterator[Coded]:
+    for mine in tasks:
+        try:
+            for row in rating_chunks(read_spans(mine, columns)):
+                yield tuple(column[0].as_py() for column in row.columns)
+        except UnreadableError:
+            yield None, None, None, None
+
+
+def _only_chunks(coded: Iterable[Coded]) -> Iterator[bytes]:
+    return (chunk for *_, chunk in coded if chunk is not None)
+
+
+class _Tallies(NamedTuple):
+    """What the driver hears of a task."""
+
+    bad: bool | None
+    whole: bool  # whether the tallies came along
+    of: tuple[bytes | None, bytes | None]  # users and items
+
+
+def _tallies(coded: Iterable[Coded], limit: int) -> Iterator[_Tallies]:
+    """A task's tallies, which come along up to ``limit`` bytes."""
+    for bad, user, item, chunk in coded:
+        if chunk is None:
+            whole = len(user or b"") + len(item or b"") <= limit
+            yield _Tallies(bad, whole, (user, item) if whole else (None, None))
+
+
+def _side(coded: Iterable[Coded], side: int) -> Iterator[tuple[bytearray]]:
+    return ((bytearray(tally),) for tally in (row[1 + side] for row in coded) if tally is not None)
 
 
 def _tally_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        for data in batch.column(0).drop_null():
+        for data in batch.column(0):
             yield pa.RecordBatch.from_pydict(unpack(data.as_buffer()))
 
 
-def _added(tallies: pa.ChunkedArray) -> pa.Table | None:
+def _added(tallies: Iterable[bytes | None]) -> pa.Table | None:
     tally = Tally()
-    for data in tallies.drop_null():
-        tally.extend(data.as_buffer())
+    for data in tallies:
+        if data is not None:
+            tally.extend(data)
     return tally.table()
 
 
@@ -126,8 +186,8 @@ def _typed(ratings: DataFrame) -> DataFrame:
     return ratings.select(*columns)
 
 
-def _is_bad(ratings: DataFrame) -> Column:
-    def unusable(name: str) -> Column:
+def _is_bad(ratings: DataFrame) -> SqlColumn:
+    def unusable(name: str) -> SqlColumn:
         c = F.col(name)
         return c.isNull() | F.isnan(c) | (F.abs(c) == float("inf"))
 

@@ -8,9 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from recsys_spark.blocks.layout import Entries
-from recsys_spark.blocks.wire import code_values, decode_values
+from recsys_spark.blocks.wire import code_values, decode_values, narrow
 from recsys_spark.kernels.bucket import col_order, place_runs
-from recsys_spark.kernels.rows import F32, NO_F32, Csr
+from recsys_spark.kernels.rows import F32, I32, NO_F32, Csr
+
+NO_NAMES: I32 = np.empty(0, np.int32)
 
 
 class Grouped(NamedTuple):
@@ -25,10 +27,11 @@ class Grouped(NamedTuple):
 
     rows: np.ndarray  # (p,) int32, ascending, each once
     lengths: np.ndarray  # (p,) integer, entries of each row
-    cols: np.ndarray  # (m,) integer
+    cols: np.ndarray  # (m,) integer; places in names, where there are names
     levels: F32  # (l,) see `wire.code_values`
     values: np.ndarray  # (m,) uint8 codes, or float32 where there are no levels
     weights: F32  # (m,), or (0,) where every weight is 1
+    names: I32 = NO_NAMES  # (q,) ascending, or (0,)
 
     @classmethod
     def of(cls, entries: Entries) -> Grouped:
@@ -49,8 +52,36 @@ class Grouped(NamedTuple):
     def _part(self, rows: slice, entries: slice) -> Grouped:
         weights = self.weights[entries] if self.weights.size else self.weights
         return Grouped(
-            self.rows[rows], self.lengths[rows], self.cols[entries], self.levels, self.values[entries], weights
+            self.rows[rows],
+            self.lengths[rows],
+            self.cols[entries],
+            self.levels,
+            self.values[entries],
+            weights,
+            self.names,
         )
+
+    def small(self) -> Grouped:
+        """The same in the smallest types that hold it, without names where they take more than they save.
+
+        >>> names = np.array([5, 70_000, 80_000], np.int32)
+        >>> ones = np.ones(9, np.int64)
+        >>> long = Grouped(ones[:1], 9 * ones[:1], np.arange(9) // 3, NO_F32, ones, NO_F32, names).small()
+        >>> long.cols.dtype.name, long.names.tolist()
+        ('uint8', [5, 70000, 80000])
+        >>> short = Grouped(ones[:1], ones[:1], ones[:1], NO_F32, ones[:1], NO_F32, names).small()
+        >>> short.cols.tolist(), short.names.tolist()
+        ([70000], [])
+        """
+        lengths, cols = narrow(self.lengths), narrow(self.cols)
+        wide = np.min_scalar_type(int(self.names.max(initial=0))).itemsize
+        if len(cols) * cols.itemsize + self.names.nbytes < len(cols) * wide:
+            return self._replace(lengths=lengths, cols=cols)
+        return self._replace(lengths=lengths, cols=narrow(self.numbers()), names=NO_NAMES)
+
+    def numbers(self) -> np.ndarray:
+        """The entries' columns, (m,) integer."""
+        return self.names[self.cols] if self.names.size else self.cols
 
 
 def to_csr(parts: Sequence[Grouped], start: int, stop: int) -> Csr:
@@ -68,13 +99,13 @@ def to_csr(parts: Sequence[Grouped], start: int, stop: int) -> Csr:
     weights = np.empty(m, np.float32) if weighted else NO_F32
     place = indptr[:-1].copy()
     # In this order the columns of a row mostly ascend from part to part; sorting has less to do.
-    for part in sorted((p for p in parts if len(p.cols)), key=lambda p: int(p.cols.min())):
+    for part in sorted((p for p in parts if len(p.cols)), key=_first):
         place_runs(
             place,
             (part.rows - start).astype(np.int32),
             part.lengths.astype(np.int64),
             (
-                part.cols.astype(np.int32),
+                part.numbers().astype(np.int32, copy=False),
                 decode_values(part.levels, part.values),
                 part.weights,
             ),
@@ -83,6 +114,11 @@ def to_csr(parts: Sequence[Grouped], start: int, stop: int) -> Csr:
     csr = Csr(indptr, cols, values, weights)
     _sort(csr)
     return csr
+
+
+def _first(part: Grouped) -> int:
+    least = int(part.cols.min())
+    return int(part.names[least]) if part.names.size else least
 
 
 def _sort(csr: Csr) -> None:

@@ -34,9 +34,7 @@ class Piece(NamedTuple):
 
     def encode(self) -> bytes:
         """The piece as bytes, in the smallest types that hold it."""
-        g = self.grouped
-        small = g._replace(lengths=narrow(g.lengths), cols=narrow(g.cols))
-        return pack({"kind": np.array([self.kind], np.int8)} | small._asdict())
+        return pack({"kind": np.array([self.kind], np.int8)} | self.grouped.small()._asdict())
 
     @classmethod
     def decode(cls, slot: int, data: bytes | bytearray) -> Piece:
@@ -68,15 +66,16 @@ def chunk_pieces(chunk: Chunk, plan: Plan) -> Iterator[Piece]:
         lengths = np.bincount(owner[kept], minlength=len(users))[users >= 0]
         users = users[users >= 0]
     users, items = users.astype(np.int32), items.astype(np.int32)
-    by_user = Grouped(users, lengths, items[codes], chunk.levels, values, weights)
+    # Columns stay places in the chunk's dictionaries until blocks are merged: half as many bytes to shuffle.
+    by_user = Grouped(users, lengths, codes, chunk.levels, values, weights, items)
     yield from pieces_of(plan, USERS, HELD_OUT if chunk.held_out else RATING, by_user)
     if chunk.held_out:
         return
     order, starts = counting_order(codes.astype(np.int32, copy=False), len(items))
-    owners = np.repeat(users, lengths)[order]
-    by_item = Grouped(
-        items, np.diff(starts), owners, chunk.levels, values[order], weights[order] if weights.size else weights
-    )
+    owners = np.repeat(narrow(np.arange(len(users))), lengths)[order]
+    if weights.size:
+        weights = weights[order]
+    by_item = Grouped(items, np.diff(starts), owners, chunk.levels, values[order], weights, users)
     yield from pieces_of(plan, ITEMS, RATING, by_item)
 
 

@@ -20,8 +20,9 @@ from recsys_spark import lake
 from recsys_spark.blocks.build import route
 from recsys_spark.blocks.grouped import Grouped
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block, Entries
-from recsys_spark.blocks.pieces import KINDS, Piece
+from recsys_spark.blocks.pieces import KINDS, Piece, merge_pieces
 from recsys_spark.blocks.plan import Plan, SidePlan
+from recsys_spark.blocks.scan import local_paths
 from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.kernels.rows import Csr
 
@@ -60,10 +61,22 @@ class PublishedBlocks:
         return int(self._published.manifest.extra["metrics"]["train_ratings"])
 
     def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, bytes]]:
-        """As `blocks.build.block_records`, from the published entries: files are read whole, and parsed in Python."""
-        files = self.spark.read.format("binaryFile").option("pathGlobFilter", "*.parquet")
-        rows = files.load(self._published.table(ENTRIES)).select("side", "kind", "block", "content").rdd
-        return route(rows.mapPartitions(partial(_read_files, plan=plan)), plan)
+        """As `blocks.build.block_records`, from the published entries.
+
+        A block's local files are read and merged in one task; others are read whole by Spark, and shuffled.
+        """
+        source = self.spark.read.format("binaryFile").option("pathGlobFilter", "*.parquet")
+        files = source.load(self._published.table(ENTRIES))
+        local = local_paths(list(files.inputFiles()))
+        if local is None:
+            rows = files.select("side", "kind", "block", "content").rdd
+            return route(rows.mapPartitions(partial(_read_files, plan=plan)), plan)
+        named: list[tuple[int, list[tuple[int, str]]]] = [(slot, []) for slot in range(plan.value.n_slots)]
+        for path in local:
+            side, kind, block = (part.partition("=")[2] for part in path.split("/")[-4:-1])
+            named[plan.value.slot(SIDE_NAMES.index(side), int(block))][1].append((KINDS.index(kind), path))
+        tasks = self.spark.sparkContext.parallelize(named, len(named))
+        return tasks.mapPartitions(partial(_read_blocks, plan=plan)).setName("rating blocks")
 
     def _side(self, side: int, extra: Any) -> SidePlan:
         name = SIDE_NAMES[side]
@@ -118,15 +131,26 @@ def _flat(block: Block, kind: str, number: int, csr: Csr) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
 
 
+def _read_blocks(
+    named: Iterable[tuple[int, list[tuple[int, str]]]], plan: Broadcast[Plan]
+) -> Iterator[tuple[int, bytes]]:
+    """(slot, record) from (slot, (kind, path) of its files)."""
+    places = {slot: (side, block) for slot, side, block in plan.value.slots()}
+    for slot, files in named:
+        pieces = (Piece(slot, kind, Grouped.of(_entries(path))) for kind, path in files)
+        yield slot, merge_pieces(pieces, plan.value, *places[slot]).to_bytes()
+
+
 def _read_files(files: Iterable[tuple[str, str, int, bytes]], plan: Broadcast[Plan]) -> Iterator[tuple[int, bytes]]:
     for side, kind, block, content in files:
         slot = plan.value.slot(SIDE_NAMES.index(side), block)
-        # ParquetFile, not read_table: that one would look for partitions in a path, and there is none.
-        table = pq.ParquetFile(pa.py_buffer(content)).read(columns=["row", "col", "value", "weight"])
-        yield slot, Piece(slot, KINDS.index(kind), Grouped.of(_entries(table))).encode()
+        yield slot, Piece(slot, KINDS.index(kind), Grouped.of(_entries(pa.py_buffer(content)))).encode()
 
 
-def _entries(part: pa.Table) -> Entries:
+def _entries(file: str | pa.Buffer) -> Entries:
+    # ParquetFile, not read_table: that one would look for partitions in a path, and there is none to find.
+    with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+        part = opened.read(columns=["row", "col", "value", "weight"], use_threads=False)
     weight = part["weight"]
     return Entries.of(
         part["row"].to_numpy(),

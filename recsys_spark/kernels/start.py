@@ -9,6 +9,7 @@ import numpy as np
 from recsys_spark.kernels.rows import F32, U64
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_AT_A_TIME = 1024  # rows: a dozen arrays of their size stay in a cache
 
 
 def mix(x: U64) -> U64:
@@ -30,12 +31,20 @@ def keys_of(ids: np.ndarray) -> U64:
 
 def initial_factors(keys: U64, rank: int, seed: int, side: int) -> F32:
     """Normal factors of variance 1/k, float32 (n, k), from each row's key (Box–Muller on two hashes an entry)."""
+    out = np.empty((len(keys), rank), np.float32)
+    for start in range(0, len(keys), _AT_A_TIME):
+        out[start : start + _AT_A_TIME] = _normal(keys[start : start + _AT_A_TIME], rank, seed, side)
+    return out
+
+
+def _normal(keys: U64, rank: int, seed: int, side: int) -> np.ndarray:
     with np.errstate(over="ignore"):
         stream = mix(np.array([seed & (2**64 - 1)], np.uint64) + np.uint64(side) * _GOLDEN)
         cell = mix(keys[:, None] ^ stream) + np.arange(rank, dtype=np.uint64)[None, :] * np.uint64(2) * _GOLDEN
         u = _unit(mix(cell))
         v = _unit(mix(cell + _GOLDEN))
-    return (np.sqrt(-2.0 * np.log(u)) * np.cos(2.0 * np.pi * v) / np.sqrt(max(rank, 1))).astype(np.float32)
+    normal: np.ndarray = np.sqrt(-2.0 * np.log(u)) * np.cos(2.0 * np.pi * v) / np.sqrt(max(rank, 1))
+    return normal
 
 
 def _unit(bits: U64) -> np.ndarray:

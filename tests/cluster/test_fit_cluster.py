@@ -10,10 +10,12 @@ TESTS = Path(__file__).resolve().parents[1]
 
 SCRIPT = """
 sys.path.insert(0, sys.argv[1])
-import hashlib, signal, subprocess
+import hashlib, signal, subprocess, tempfile
+from dataclasses import replace
 import numpy as np
 from problems import problem
 from recsys_spark.als.model import MEASURED
+from recsys_spark.als.routed import RoutedStages
 from recsys_spark.als.settings import AlsSettings, SideSettings
 from recsys_spark.als.stages import Stages
 from recsys_spark.als.train import HalfStep, train
@@ -48,25 +50,33 @@ def kill(event):
         os.kill(executors()[0], signal.SIGKILL)
         killed.append("executor")
 
-def fit(watch):
+def fit(watch, routed=False):
     ratings = EncodedRatings(spark.createDataFrame(p.ratings).repartition(4))
     tables = {s: spark.createDataFrame(t) for s, t in ((USERS, p.user_features), (ITEMS, p.item_features))}
-    plan = sc.broadcast(plan_blocks(ratings, tables, (len(p.columns[0]), len(p.columns[1])), (3, 3)))
-    executor = Stages(sc, plan.value, block_records(ratings, tables, plan), "cluster")
+    made = plan_blocks(ratings, tables, (len(p.columns[0]), len(p.columns[1])), (3, 3))
+    plan = sc.broadcast(replace(made, paired=routed))
+    records = block_records(ratings, tables, plan)
+    if routed:
+        executor = RoutedStages(spark, plan, records, "routed", tempfile.mkdtemp() + "/model", settings.rank)
+    else:
+        executor = Stages(sc, plan.value, records, "cluster")
     try:
-        return bits(train(executor, settings, p.columns, watch=watch))
+        model = train(executor, settings, p.columns, watch=watch)
+        return bits(model.gathered(spark) if routed else model)
     finally:
         executor.close()
         ratings.close()
 
 found = {"one process": bits(train(p.executor(), settings, p.columns)), "undisturbed": fit(None), "killed": fit(kill)}
-print(json.dumps({"bits": found, "killed": sorted(set(killed)), "left": len(sc._jsc.getPersistentRDDs())}))
+found["routed, killed"] = fit(kill, routed=True)
+print(json.dumps({"bits": found, "killed": sorted(killed), "left": len(sc._jsc.getPersistentRDDs())}))
 """
 
 
 def test_the_same_bits_when_tasks_move_and_workers_and_an_executor_die(run_cluster_script: Callable[..., Any]) -> None:
     # Without locality tasks run anywhere: most do not find their block's file and must say so.
     found = run_cluster_script(SCRIPT, conf={"spark.locality.wait": "0"}, args=(str(TESTS),))
-    assert found["killed"] == ["executor", "worker"]
+    assert set(found["killed"]) == {"executor", "worker"}
+    assert found["killed"].count("executor") == 2
     assert len(set(found["bits"].values())) == 1, found["bits"]
     assert found["left"] == 0

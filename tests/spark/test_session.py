@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from recsys_spark.cli import JobResult, run_job
 from recsys_spark.errors import DataError, EnvironmentProblem
 from recsys_spark.session import build_session, check_executors
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_session_has_utc_arrow_and_what_is_asked_for(spark):
@@ -17,6 +23,32 @@ def test_a_session_has_utc_arrow_and_what_is_asked_for(spark):
     assert found.conf.get("spark.sql.session.timeZone") == "UTC"
     assert found.conf.get("spark.sql.execution.arrow.pyspark.enabled") == "true"
     assert found.conf.get("spark.sql.session.localRelationCacheThreshold") == "123456"
+
+
+PROBE = """
+import sys
+from recsys_spark.session import build_session
+
+def loaded(_):
+    import sys
+
+    yield sys.modules["__main__"].__spec__.name, "recsys_spark.als.stages" in sys.modules
+
+spark = build_session("test", {"spark.master": "local[1]", "spark.ui.enabled": "false"})
+print(spark.sparkContext.parallelize([0], 1).mapPartitions(loaded).collect()[0])
+spark.stop()
+"""
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_local_workers_are_born_with_the_engine_where_they_can_find_it(tmp_path, found):
+    script = tmp_path / "probe.py"
+    script.write_text(PROBE if found else f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{PROBE}")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "PYTHON"))}
+    env |= {"PYTHONPATH": str(ROOT)} if found else {}
+    done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, check=True)
+    expected = ("recsys_spark.daemon", True) if found else ("pyspark.daemon", False)
+    assert done.stdout.strip().splitlines()[-1] == str(expected)
 
 
 @pytest.mark.parametrize("variable", ["SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED"])

@@ -119,7 +119,7 @@ def test_held_out_ratings_of_unknown_ids_are_left_out() -> None:
     held = next(Chunk.decode(r["chunk"][0].as_buffer()) for r in list(rating_chunks(table.to_batches()))[1:])
     assert held.held_out
     (piece,) = chunk_pieces(held, plan)
-    assert (piece.kind, piece.grouped.rows.tolist(), piece.grouped.cols.tolist()) == (HELD_OUT, [0], [0])
+    assert (piece.kind, piece.grouped.rows.tolist(), piece.grouped.numbers().tolist()) == (HELD_OUT, [0], [0])
 
 
 def test_weight_zero_gives_a_row_and_no_entry() -> None:

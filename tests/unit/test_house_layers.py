@@ -30,6 +30,7 @@ ORDER = [
     {"blocks"},
     {"als"},
     {"score.finder", "score.topn"},
+    {"daemon"},
     {"ml"},
     {"evaluate"},
     {"score"},

@@ -1,0 +1,180 @@
+"""Ratings that are nothing but Parquet files, recognised so that tasks can read them themselves; driver.
+
+Spark turns Parquet's columns into rows and rows into Arrow's columns again, which takes longer than all the rest that
+is done with them. Where a DataFrame is a plain scan, tasks read row groups with pyarrow instead. What is not known to
+give the same rows is left to Spark: filters, joins, partition columns, other formats and those derived from Parquet,
+tables of a catalogue, options, remote files. Tasks look at the files too (`blocks.rowgroups`), and may refuse them yet.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from py4j.protocol import Py4JError
+
+from recsys_spark.blocks.rowgroups import Column, Span
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+log = logging.getLogger(__name__)
+
+_RELATION = "org.apache.spark.sql.execution.datasources.LogicalRelation"
+_CLASSES = {
+    "relation": "org.apache.spark.sql.execution.datasources.HadoopFsRelation",
+    "fileFormat": "org.apache.spark.sql.execution.datasources.parquet.ParquetFileFormat",
+    "location": "org.apache.spark.sql.execution.datasources.InMemoryFileIndex",
+}
+_EXPRESSIONS = "org.apache.spark.sql.catalyst.expressions."
+_INTEGERS = ("tinyint", "smallint", "int", "bigint")
+_FLOATS = ("float", "double")
+_SWITCHES = (
+    "spark.sql.files.ignoreCorruptFiles",
+    "spark.sql.files.ignoreMissingFiles",
+    "spark.sql.parquet.fieldId.read.enabled",
+)
+_MAX_FILES = 10_000  # whose footers the driver reads
+MAX_SPAN = 1 << 24  # rows of a task
+
+
+class _Unknown(Exception):
+    """What is not known to be a plain scan, and why."""
+
+
+def plain_scan(ratings: DataFrame) -> tuple[list[Column], list[str]] | None:
+    """Columns and local files that a DataFrame is a plain scan of; None where it is not, or is not known to be."""
+    try:
+        _check_settings(ratings.sparkSession)
+        plan = ratings._jdf.queryExecution().optimizedPlan()
+        outputs = None
+        if _is(plan, "org.apache.spark.sql.catalyst.plans.logical.Project"):
+            outputs, plan = _seq(plan.projectList()), plan.child()
+        files = _files(plan)
+        known = {a.exprId().id(): a for a in _seq(plan.output())}
+        columns = [_column(output, known) for output in (_seq(plan.output()) if outputs is None else outputs)]
+        return columns, files
+    except (_Unknown, Py4JError) as reason:  # another release of Spark may name things otherwise
+        log.debug("ratings are read through Spark: %s", reason)
+        return None
+
+
+def local_paths(uris: Sequence[str]) -> list[str] | None:
+    """Paths of files that Spark gives as URIs, percent signs decoded; None where any is remote.
+
+    >>> local_paths(["file:///a%20b/c"]), local_paths(["file:///a", "hdfs://host/b"])
+    (['/a b/c'], None)
+    """
+    parsed = [urlsplit(uri) for uri in uris]
+    if any(p.scheme != "file" or p.netloc or p.query or p.fragment for p in parsed):
+        return None
+    return [unquote(p.path) for p in parsed]
+
+
+def spans(files: Sequence[str], tasks: int, least: int) -> list[list[Span]] | None:
+    """Row groups, or parts of them, by task: contiguous and about equal; None where a footer cannot be read.
+
+    Parameters
+    ----------
+    tasks : how many there should be; more where one would get more than `MAX_SPAN` rows
+    least : rows that are worth a task
+    """
+    groups = []
+    try:
+        for path in files:
+            footer = pq.read_metadata(path)
+            groups += [(path, g, footer.row_group(g).num_rows) for g in range(footer.num_row_groups)]
+    except (OSError, pa.ArrowException) as reason:
+        log.debug("ratings are read through Spark: %s", reason)
+        return None
+    edges = np.cumsum([0, *(rows for *_, rows in groups)])
+    total = int(edges[-1])
+    tasks = max(1, min(tasks, total // least), -(-total // MAX_SPAN))
+    cuts = np.array([total * t // tasks for t in range(tasks + 1)])
+    nearest = edges[np.abs(edges[:, None] - cuts).argmin(axis=0)]
+    # Rows before a cut within a group are decoded for nothing: cut between groups where that is about as even.
+    cuts = np.where(8 * np.abs(nearest - cuts) <= total // tasks, nearest, cuts)
+    found = []
+    for first, last in itertools.pairwise(cuts):
+        mine = [
+            Span(path, g, max(int(first - edge), 0), min(int(last - edge), rows))
+            for (path, g, rows), edge in zip(groups, edges[:-1], strict=True)
+            if edge < last and edge + rows > first
+        ]
+        found.append(mine)
+    return found
+
+
+def _check_settings(spark: SparkSession) -> None:
+    for key in _SWITCHES:
+        if str(spark.conf.get(key)).lower() != "false":
+            raise _Unknown(f"{key} is on")
+
+
+def _files(plan: Any) -> list[str]:
+    """Local paths of the relation's files."""
+    if not _is(plan, _RELATION):
+        raise _Unknown(f"{plan.nodeName()} in the plan")
+    relation = plan.relation()
+    parts = {"relation": relation, "fileFormat": relation.fileFormat(), "location": relation.location()}
+    for name, part in parts.items():
+        if not _is(part, _CLASSES[name]):
+            raise _Unknown(f"its {name} is {part.getClass().getName()}")
+    if plan.isStreaming() or plan.catalogTable().isDefined() or relation.bucketSpec().isDefined():
+        raise _Unknown("a stream, a table of a catalogue, or buckets")
+    if relation.partitionSchema().size() or any(key.lower() != "path" for key in _keys(relation.options())):
+        raise _Unknown("partition columns or options")
+    files = local_paths(list(relation.location().inputFiles()))
+    if files is None or len(files) > _MAX_FILES:
+        raise _Unknown("remote files, or too many")
+    return files
+
+
+def _column(output: Any, known: dict[int, Any]) -> Column:
+    """What to read for an output, and the casts that follow."""
+    name, casts, fill = output.name(), [], False
+    if _is(output, _EXPRESSIONS + "Alias"):
+        output = output.child()
+    if _is(output, _EXPRESSIONS + "Coalesce") and name == "held_out":
+        values = _seq(output.children())
+        if len(values) != 2 or not _is(values[1], _EXPRESSIONS + "Literal") or values[1].value() is not False:
+            raise _Unknown(f"an expression for {name}")
+        output, fill = values[0], True
+    while _is(output, _EXPRESSIONS + "Cast"):
+        casts.append(output.dataType().catalogString())
+        output = output.child()
+    if not _is(output, _EXPRESSIONS + "AttributeReference") or output.exprId().id() not in known:
+        raise _Unknown(f"an expression for {name}")
+    kind = output.dataType().catalogString()
+    kinds = [kind, *reversed(casts)]
+    numbers = kind in _INTEGERS + _FLOATS and all(cast in _FLOATS for cast in casts)
+    widened = all(k in _INTEGERS for k in kinds) and kinds == sorted(kinds, key=_INTEGERS.index)
+    allowed = {
+        "user": widened or kinds == ["string"],
+        "rating": numbers,
+        "held_out": kinds == ["boolean"],
+    }
+    if not allowed[{"item": "user", "weight": "rating"}.get(name, name)]:
+        raise _Unknown(f"{name} is {' cast to '.join(kinds)}")
+    return Column(name, known[output.exprId().id()].name(), kind, tuple(kinds[1:]), fill)
+
+
+def _is(thing: Any, name: str) -> bool:
+    return bool(thing.getClass().getName() == name)
+
+
+def _seq(items: Any) -> list[Any]:
+    return [items.apply(i) for i in range(items.size())]
+
+
+def _keys(options: Any) -> list[str]:
+    found, keys = [], options.keysIterator()
+    while keys.hasNext():
+        found.append(keys.next())
+    return found

@@ -1,0 +1,31 @@
+"""Spark's Python daemon with the engine imported before it forks: workers are born with it, and share its pages.
+
+Spark runs ``python -m recsys_spark.daemon`` on executors where `spark.python.daemon.module` says so (`session`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from importlib import import_module
+
+
+def preload() -> None:
+    """Import what tasks import, and load the compiled kernels that build blocks."""
+    import numpy as np
+
+    import_module("recsys_spark.als.stages")  # all that tasks of a fit are made of
+    import_module("recsys_spark.blocks.encoded")  # likewise, of the ratings' first pass
+    from recsys_spark.blocks.grouped import Grouped, to_csr
+    from recsys_spark.blocks.layout import Entries
+    from recsys_spark.kernels.bucket import counting_order
+
+    counting_order(np.zeros(1, np.int32), 1)
+    to_csr([Grouped.of(Entries.of([0, 0], [1, 0], [1.0, 1.0]))], 0, 1)
+
+
+if __name__ == "__main__":
+    from pyspark.daemon import manager
+
+    with contextlib.suppress(ImportError):  # a task that needs what is missing says so, in words that the driver knows
+        preload()
+    manager()

@@ -1,0 +1,46 @@
+"""Published blocks come back as the records that were published, read by tasks or through Spark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from problems import problem
+from recsys_spark import lake
+from recsys_spark.blocks import published as module
+from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.blocks.pieces import build_blocks
+from recsys_spark.blocks.published import PublishedBlocks, write_blocks
+
+
+@pytest.fixture(scope="module")
+def expected(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[lake.Published, list[bytes]]:
+    """A published version in a directory whose name needs quoting, and its records; some blocks have no rows."""
+    p = problem()
+    plan = p.plan(2, 20)
+    blocks = build_blocks(plan, p.ratings.to_batches(), {USERS: p.user_features, ITEMS: p.item_features})
+    records = [(slot, block.to_bytes()) for slot, block in enumerate(blocks)]
+
+    def write(draft: lake.Draft) -> dict:
+        made = write_blocks(spark, draft, spark.sparkContext.parallelize(records, 3), plan, p.columns)
+        return made | {"metrics": {"train_ratings": 1}}
+
+    root = Path(tmp_path_factory.mktemp("blocks")) / "a b%20ü"
+    return lake.publish(spark, str(root), step="blocks", settings={}, inputs={}, write=write), [r for _, r in records]
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_the_records_come_back(
+    spark: SparkSession, expected: tuple[lake.Published, list[bytes]], monkeypatch: pytest.MonkeyPatch, local: bool
+) -> None:
+    where, records = expected
+    blocks = PublishedBlocks(spark, where)
+    assert module.local_paths([f"file://{where.path}"]) is not None
+    if not local:
+        monkeypatch.setattr(module, "local_paths", lambda uris: None)
+    plan = spark.sparkContext.broadcast(blocks.plan)
+    found = dict(blocks.records(plan).collect())
+    plan.destroy()
+    assert [found[slot] for slot in range(len(records))] == records
