@@ -74,7 +74,7 @@ def make_runner(spark: SparkSession, spec: Spec) -> Runner:
     from recsys_spark.benchmark.ours import Ours
     from recsys_spark.benchmark.spark_als import SparkAls
 
-    return Ours(spark, spec) if spec.contender == OURS else SparkAls(spark, spec)
+    return Ours(spark, spec.features, spec.train) if spec.contender == OURS else SparkAls(spark, spec)
 
 
 def read(spark: SparkSession, data: str, source: Source) -> DataFrame:

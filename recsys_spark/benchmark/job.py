@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from recsys_spark import lake
-from recsys_spark.benchmark.data import prepare
+from recsys_spark.benchmark.data import Prepared, prepare
 from recsys_spark.benchmark.kernels import kernel_speeds
 from recsys_spark.benchmark.memory import require_proc
-from recsys_spark.benchmark.report import kernel_metrics, kernel_summary
+from recsys_spark.benchmark.ours import Ours
+from recsys_spark.benchmark.report import kernel_metrics, kernel_summary, scaling_metrics, scaling_summary
+from recsys_spark.benchmark.scaling import iteration_seconds
+from recsys_spark.benchmark.spec import KNOWN
 from recsys_spark.benchmark.trials import compare
 from recsys_spark.cli import JobResult
 from recsys_spark.config import Settings, step_root
@@ -39,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, help="measurements of each contender (benchmark.repeats)")
     parser.add_argument(
         "--kernels", action="store_true", help="measure the half-sweep beside sgemm instead: no data, no fit"
+    )
+    parser.add_argument(
+        "--scaling", action="store_true", help="measure BlockALS's iteration on shares of the data set's users instead"
     )
 
 
@@ -69,6 +75,8 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace, *, ke
 
     require_proc()
     prepared = prepare(spark, settings, args)
+    if args.scaling:
+        return _scaling(spark, settings, options, prepared, about)
     if not keep_session:
         spark.stop()
     with tempfile.TemporaryDirectory(prefix="recsys-spark-kernels-") as kernels:
@@ -78,6 +86,16 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace, *, ke
         path = _write(open_spark, settings, {**about, **chosen, **found.record()})
     outputs = {"record": path, "blas": found.blas, **_identity(about)}
     return JobResult(found.metrics(), outputs, found.summary())
+
+
+def _scaling(
+    spark: SparkSession, settings: Settings, options: BenchmarkSettings, prepared: Prepared, about: dict[str, Any]
+) -> JobResult:
+    ratings = lake.read_table(spark, prepared.data, KNOWN)
+    ours = Ours(spark, prepared.features, settings.train.model_copy(update={"rank": options.rank}))
+    found = iteration_seconds(ours, ratings, options.shares, options.iterations)
+    path = _write(spark, settings, {**about, "scaling": [asdict(scaled) for scaled in found]})
+    return JobResult(scaling_metrics(found), {"record": path, **_identity(about)}, scaling_summary(found))
 
 
 def options_of(settings: Settings, args: argparse.Namespace) -> BenchmarkSettings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recsys_spark import lake
-from recsys_spark.benchmark.spec import HELD_OUT, Spec
+from recsys_spark.benchmark.spec import HELD_OUT
 from recsys_spark.features.job import read_columns
 from recsys_spark.ml.estimator import BlockALS
 from recsys_spark.schema import ITEM, PREDICTION, USER
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 class Ours:
     """Fits of BlockALS, as `contender.Runner` wants them."""
 
-    def __init__(self, spark: SparkSession, spec: Spec) -> None:
-        self._spark, self._spec = spark, spec
+    def __init__(self, spark: SparkSession, features: str, train: AlsSettings) -> None:
+        self._spark, self._features, self._settings = spark, features, train
 
     def fit(self, ratings: DataFrame, max_iter: int) -> BlockALSModel:
         """All of `max_iter` iterations: no early stopping."""
-        settings = self._spec.train
+        settings = self._settings
         stop = settings.stop.model_copy(update={"min_iter": max_iter + 1})
         return self._fit(ratings, settings.model_copy(update={"max_iter": max_iter, "stop": stop}))
 
     def fit_whole(self, ratings: DataFrame) -> BlockALSModel:
         """The fit that a user gets: as many iterations as the settings and early stopping say."""
-        return self._fit(ratings, self._spec.train)
+        return self._fit(ratings, self._settings)
 
     def force(self, model: BlockALSModel) -> None:
         """Nothing is left to do: the factors are arrays on the driver."""
@@ -55,7 +55,7 @@ class Ours:
     def _fit(self, ratings: DataFrame, settings: AlsSettings) -> BlockALSModel:
         estimator = BlockALS.fromSettings(settings, validationIndicatorCol=HELD_OUT)
         for side, give in ((USER, estimator.setUserFeatures), (ITEM, estimator.setItemFeatures)):
-            columns = read_columns(self._spark, self._spec.features, side)
+            columns = read_columns(self._spark, self._features, side)
             if columns:
-                give(lake.read_table(self._spark, self._spec.features, side), columns)
+                give(lake.read_table(self._spark, self._features, side), columns)
         return estimator.fit(ratings)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from recsys_spark.benchmark.kernels import KernelSpeed
 from recsys_spark.benchmark.launch import Measured
+from recsys_spark.benchmark.scaling import Scaled
 from recsys_spark.benchmark.spec import OURS, SPARK, TOP_N, Quality, SparkChoice
 from recsys_spark.benchmark.times import MEASURES, fit_times, measures, ratios, typical
 
@@ -160,9 +161,33 @@ def kernel_summary(speeds: Sequence[KernelSpeed]) -> str:
     for s in speeds:
         row = (s.rank, f"{s.ratings:,}", f"{s.seconds:.3f}", f"{s.gflops:.1f}", f"{s.sgemm:.1f}", f"{s.share:.1%}")
         table.add_row(*map(str, row))
+    return _printed(table)
+
+
+def _printed(table: Table) -> str:
     out = io.StringIO()
     Console(file=out, width=WIDTH).print(table)
     return out.getvalue()
+
+
+def scaling_metrics(found: Sequence[Scaled]) -> dict[str, float]:
+    """Flat numbers of `scaling.iteration_seconds`, by share of the users."""
+    return {
+        f"scaling.share_{s.share:g}.{name}": float(getattr(s, name))
+        for s in found
+        for name in ("ratings", "seconds", "compute")
+    }
+
+
+def scaling_summary(found: Sequence[Scaled]) -> str:
+    """A table for people: were an iteration linear in ratings, the last column would be constant."""
+    table = Table(title="BlockALS: an iteration by number of ratings", title_justify="left")
+    for heading in ("ratings", "seconds", "of these arithmetic", "ns a rating"):
+        table.add_column(heading, justify="right")
+    for s in found:
+        each = 1e9 * s.seconds / s.ratings if s.ratings else math.nan
+        table.add_row(f"{s.ratings:,}", f"{s.seconds:.2f}", f"{s.compute:.2f}", f"{each:.0f}")
+    return _printed(table)
 
 
 def plain(value: Any) -> Any:

@@ -199,6 +199,9 @@ class BenchmarkSettings(_Section):
     )
     conf: dict[str, str] = Field({}, description="further properties of the measured sessions, the same for both")
     sample_seconds: float = Field(0.3, gt=0, description="seconds between two looks at the memory")
+    shares: tuple[float, ...] = Field(
+        (1 / 32, 1 / 8, 1 / 2, 1.0), min_length=1, description="--scaling: shares of the users that are fitted to"
+    )
     kernel_ranks: tuple[int, ...] = Field((10, 32, 64, 128), min_length=1, description="--kernels: ranks measured")
     kernel_ratings: int = Field(3_000_000, ge=1, description="--kernels: generated ratings that are swept over")
 

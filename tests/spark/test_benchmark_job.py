@@ -34,7 +34,7 @@ QUICK = [
     'benchmark.conf={"spark.sql.shuffle.partitions": "2"}',
 ]
 FITS = [FitOrder(max_iter=n) for n in (0, 1, 6)]
-ARGS = argparse.Namespace(rank=None, repeats=1, kernels=False)
+ARGS = argparse.Namespace(rank=None, repeats=1, kernels=False, scaling=False)
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +131,18 @@ def test_the_job_s_line_and_record(result: JobResult, settings: Settings, prepar
 def test_the_kernels_alone_need_no_data(spark: SparkSession, tmp_path: Path) -> None:
     quick = ["benchmark.kernel_ranks=[4]", "benchmark.kernel_ratings=5000"]
     alone = load_settings([], quick, {"workdir": str(tmp_path), "dataset": "nowhere"})
-    result = job.run(spark, alone, argparse.Namespace(rank=None, repeats=None, kernels=True))
+    result = job.run(spark, alone, argparse.Namespace(rank=None, repeats=None, kernels=True, scaling=False))
     assert 0 < result.metrics["kernels.rank_4.share"] < 1
     assert json.loads(Path(result.outputs["record"]).read_text())["kernels"][0]["rank"] == 4
     assert spark.range(1).count() == 1
+
+
+def test_an_iteration_by_number_of_ratings(spark: SparkSession, settings: Settings, prepared: Prepared) -> None:
+    some = load_settings([], [*QUICK, "benchmark.shares=[1.0,0.5]"], {"dataset": "demo", "workdir": settings.workdir})
+    found = job.run(spark, some, argparse.Namespace(rank=4, repeats=None, kernels=False, scaling=True)).metrics
+    assert found["scaling.share_1.ratings"] == prepared.rows["train"] + prepared.rows["validation"]
+    assert 0.4 < found["scaling.share_0.5.ratings"] / found["scaling.share_1.ratings"] < 0.6
+    assert 0 < found["scaling.share_0.5.compute"] < found["scaling.share_0.5.seconds"]
 
 
 def test_rmse_is_clipped_and_gaps_count_as_the_mean(spark: SparkSession) -> None:

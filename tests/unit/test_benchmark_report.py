@@ -8,7 +8,16 @@ import pytest
 
 from benchmark_factory import measured
 from recsys_spark.benchmark.kernels import KernelSpeed
-from recsys_spark.benchmark.report import Comparison, Trial, kernel_metrics, kernel_summary, plain
+from recsys_spark.benchmark.report import (
+    Comparison,
+    Trial,
+    kernel_metrics,
+    kernel_summary,
+    plain,
+    scaling_metrics,
+    scaling_summary,
+)
+from recsys_spark.benchmark.scaling import Scaled
 from recsys_spark.benchmark.spec import OURS, SPARK, SparkChoice
 
 ROWS = {"train": 1_000_000, "validation": 50, "test": 100}
@@ -77,3 +86,10 @@ def test_kernels():
 
 def test_plain_values_are_those_that_json_has():
     assert plain({"a": [1.0, float("nan")], "b": (float("inf"), "x")}) == {"a": [1.0, None], "b": [None, "x"]}
+
+
+def test_scaling_says_what_a_rating_costs():
+    found = [Scaled(0.5, 1_000, 0.5, 0.25), Scaled(1.0, 2_000, 1.0, 0.5)]
+    assert scaling_metrics(found)["scaling.share_0.5.seconds"] == 0.5
+    assert scaling_summary(found).count("500000") == 2
+    assert "nan" in scaling_summary([Scaled(1.0, 0, 1.0, 0.0)])
