@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyspark import keyword_only
 from pyspark.ml import Estimator
+from pyspark.ml.base import _FitMultipleIterator
 from pyspark.ml.util import MLReadable, MLWritable, MLWriter
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -25,12 +28,14 @@ from recsys_spark.ml.model import BlockALSModel
 from recsys_spark.ml.params import BlockAlsParams, check_names
 from recsys_spark.ml.ratings import check_classic, offence, rating_columns
 from recsys_spark.ml.running import How, run_fit
+from recsys_spark.ml.shared import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pyspark import RDD
     from pyspark.core.broadcast import Broadcast
+    from pyspark.ml.param import Param
     from pyspark.sql import DataFrame, SparkSession
 
     from recsys_spark.blocks.plan import Plan
@@ -38,6 +43,22 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+
+class _Data(NamedTuple):
+    """What fits to the same DataFrame share."""
+
+    spark: SparkSession
+    encoded: EncodedRatings
+    plan: Plan
+    features: dict[int, DataFrame]
+    graphs: dict[int, DataFrame]
+
+
+_OF_DATA = frozenset(
+    {"userCol", "itemCol", "ratingCol", "weightCol", "validationIndicatorCol", "numUserBlocks", "numItemBlocks"}
+)
+"""Params that decide what is read of a DataFrame, and how it is cut."""
 
 
 class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"], MLWritable):
@@ -188,18 +209,45 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
         """Fit to blocks that the ``blocks`` job published; Params of columns and blocks play no part."""
         return self._run(blocks.spark, blocks.plan, blocks.records, blocks.columns, blocks.ratings)
 
+    def fitMultiple(
+        self, dataset: DataFrame, paramMaps: Sequence[dict[Param[Any], Any]]
+    ) -> Iterator[tuple[int, BlockALSModel]]:
+        """A thread-safe iterator of (index, model), one for each param map, as pyspark.ml has it.
+
+        The ratings are read and indexed once for all maps that leave columns and blocks alone.
+        """
+        estimator = self.copy()
+        apart = [any(param.name in _OF_DATA for param in extra) for extra in paramMaps]
+        shared = Shared(partial(estimator._read, dataset), uses=len(apart) - sum(apart))
+
+        def fit(index: int) -> BlockALSModel:
+            if apart[index]:
+                return estimator.fit(dataset, paramMaps[index])
+            with shared.use() as data:
+                return estimator.copy(paramMaps[index])._fit_to(data)
+
+        return _FitMultipleIterator(fit, len(paramMaps))
+
     def _fit(self, dataset: DataFrame) -> BlockALSModel:
+        with self._read(dataset) as data:
+            return self._fit_to(data)
+
+    @contextmanager
+    def _read(self, dataset: DataFrame) -> Iterator[_Data]:
+        """The ratings and features, ready for fits of any rank and λ."""
         check_classic(dataset)
         ratings = rating_columns(dataset, self._wanted())
         features = {side: _keyed(rows) for side, (rows, _) in self._features.items()}
-        columns = (self._columns(USERS), self._columns(ITEMS))
-        widths = len(columns[USERS]), len(columns[ITEMS])
+        widths = len(self._columns(USERS)), len(self._columns(ITEMS))
         spark, grid = dataset.sparkSession, self._grid()
         graphs = {side: table_graph(edges, _id_type(ratings, side)) for side, edges in self._graphs.items()}
         with self._encoded(dataset, ratings) as encoded:
-            plan = plan_blocks(encoded, features, widths, grid, graphs)
-            records = partial(block_records, encoded, features, graphs=graphs)
-            return self._run(spark, plan, records, columns, encoded.ratings)
+            yield _Data(spark, encoded, plan_blocks(encoded, features, widths, grid, graphs), features, graphs)
+
+    def _fit_to(self, data: _Data) -> BlockALSModel:
+        records = partial(block_records, data.encoded, data.features, graphs=data.graphs)
+        columns = (self._columns(USERS), self._columns(ITEMS))
+        return self._run(data.spark, data.plan, records, columns, data.encoded.ratings)
 
     def _run(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,10 @@ from pyspark.sql import DataFrame, SparkSession
 from fit_bits import bits
 from problems import problem
 from recsys_spark import BlockALS, BlockALSModel
+from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.errors import FitError
+from recsys_spark.ml import estimator
 
 EXAMPLE = Path(pyspark.__file__).parent / "examples/src/main/python/ml/als_example.py"
 P = problem(users=25, items=20, held_out=0.0)
@@ -76,6 +80,37 @@ def test_param_maps_one_many_and_in_turn(ratings: DataFrame) -> None:
         als.fit(ratings, "rank")
 
 
+@pytest.fixture
+def readings(monkeypatch) -> list[EncodedRatings]:
+    """All readings of ratings that the test's fits make."""
+    made = []
+    monkeypatch.setattr(estimator, "EncodedRatings", lambda ratings: made.append(EncodedRatings(ratings)) or made[-1])
+    return made
+
+
+def test_many_fits_read_the_ratings_once(spark: SparkSession, ratings: DataFrame, readings: list) -> None:
+    before = set(spark.sparkContext._jsc.getPersistentRDDs())
+    als = small()
+    maps = [{als.rank: 1}, {als.rank: 30, als.regParam: 0.0, als.regUserBias: 0.0}, {als.regParam: 0.5}]
+    fits = als.fitMultiple(ratings, [*maps, {als.userCol: "item", als.itemCol: "user"}])
+    assert not readings  # nothing is read before the first fit
+    assert next(fits)[1].rank == 1
+    with pytest.raises(FitError, match="reg"):
+        next(fits)
+    assert len(readings) == 1
+    assert readings[0]._chunks.storageLevel.useDisk
+    next(fits)
+    assert not readings[0]._chunks.storageLevel.useDisk
+    next(fits)  # other columns: a reading of its own
+    assert len(readings) == 2
+    abandoned = als.fitMultiple(ratings, maps)
+    next(abandoned)
+    assert readings[2]._chunks.storageLevel.useDisk
+    del abandoned
+    gc.collect()
+    assert set(spark.sparkContext._jsc.getPersistentRDDs()) == before
+
+
 def test_fits_at_the_same_time_in_one_context_keep_apart(spark: SparkSession, ratings: DataFrame) -> None:
     before, settings = set(spark.sparkContext._jsc.getPersistentRDDs()), dict(spark.conf.getAll)
     estimators = [small(rank=r, execution=e, numUserBlocks=2) for r, e in ((2, "stages"), (3, "task"), (3, "stages"))]
@@ -88,6 +123,15 @@ def test_fits_at_the_same_time_in_one_context_keep_apart(spark: SparkSession, ra
     assert at_once == [bits(e.fit(ratings).fitted) for e in estimators]
     assert set(spark.sparkContext._jsc.getPersistentRDDs()) == before
     assert dict(spark.conf.getAll) == settings
+
+
+def test_what_a_fit_keeps_is_its_own(ratings: DataFrame) -> None:
+    als = small()
+    first, second = (als._encoded(ratings, ratings) for _ in range(2))
+    first.close()
+    assert not first._chunks.storageLevel.useDisk
+    assert second._chunks.storageLevel.useDisk
+    second.close()
 
 
 def test_inside_a_pipeline_and_a_cross_validator(spark: SparkSession, ratings: DataFrame, tmp_path: Path) -> None:
