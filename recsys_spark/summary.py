@@ -12,7 +12,7 @@ from rich.table import Table
 from recsys_spark import lake, schema
 from recsys_spark.cli import JobResult
 from recsys_spark.config import Settings, step_root
-from recsys_spark.evaluate.report import title
+from recsys_spark.evaluate.report import MODEL, POPULARITY, RANKED, SVD, ranked_cells, title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +95,9 @@ def summarise(spark: SparkSession, settings: Settings, results: Mapping[str, Job
     console.print()
     console.print(_metrics_table(evaluate, settings))
     console.print()
+    if "ranked_users" in evaluate:
+        console.print(_ranking_table(evaluate, settings))
+        console.print()
     console.print(_users_table(sample_recommendations(spark, settings, results["score"].outputs["recommendations"])))
     console.print()
     for name, path in (
@@ -124,6 +127,19 @@ def _metrics_table(metrics: Mapping[str, float], settings: Settings) -> Table:
             f"{metrics[f'mae{end}']:.4f}",
             f"{metrics[f'accuracy{end}']:.1%}",
         )
+    return table
+
+
+def _ranking_table(metrics: Mapping[str, float], settings: Settings) -> Table:
+    table = Table(
+        title=f"Lists of {settings.evaluate.ranking.k} for {metrics['ranked_users']:,.0f} test users",
+        title_justify="left",
+    )
+    for heading in ("", *RANKED.values()):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, end in ((MODEL, ""), (POPULARITY, f"_{POPULARITY}"), (SVD, f"_{SVD}")):
+        if f"ndcg{end}" in metrics:
+            table.add_row(title(name), *ranked_cells({metric: metrics[f"{metric}{end}"] for metric in RANKED}))
     return table
 
 

@@ -157,6 +157,20 @@ class PysparkSettings(_Section):
 Baseline = Literal["global_mean", "biases", "pyspark_als", "pyspark_als_centred"]
 
 
+class RankingSettings(_Section):
+    """Top-N lists of the model, of popularity and of a truncated SVD, judged by the test ratings."""
+
+    k: int = Field(10, ge=0, description="length of the lists; 0: no ranking metrics")
+    users: int = Field(10_000, ge=0, description="test users that are looked at, chosen by a hash; 0: all")
+    relevant: float | None = Field(
+        None, description="lowest rating of a relevant test item; null: three quarters up the scale"
+    )
+    svd_rank: int = Field(32, ge=1, description="rank of the truncated SVD")
+    svd_ratings: int = Field(
+        5_000_000, ge=0, description="training ratings above which it is left out: it is made on the driver"
+    )
+
+
 class EvaluateSettings(_Section):
     """Metrics and baselines."""
 
@@ -167,6 +181,7 @@ class EvaluateSettings(_Section):
         ("global_mean", "biases", "pyspark_als", "pyspark_als_centred"), description="baselines on the same rows"
     )
     pyspark: PysparkSettings = Field(PysparkSettings(), description="settings of the pyspark.ml.ALS baselines")
+    ranking: RankingSettings = RankingSettings()
 
     @model_validator(mode="after")
     def _bins_increase(self) -> EvaluateSettings:

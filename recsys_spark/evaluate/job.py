@@ -133,6 +133,7 @@ def _write(
     scale: Mapping[str, Any],
 ) -> dict[str, Any]:
     from recsys_spark.evaluate.aggregate import class_counts, require_predictions, sums_by_bin
+    from recsys_spark.evaluate.contest import describe, ranking_metrics
     from recsys_spark.ingest.splits import parts
 
     spark, chosen = ratings.sparkSession, settings.split
@@ -142,6 +143,11 @@ def _write(
         classes = choose_classes(scale, train)
         test = split.where(split[PART] == TEST).select(USER, ITEM, RATING)
         draft.write_table(_predict(test, train, model, settings, scale, f"{draft.path}/_checkpoints"), "predictions")
+        ranked, protocol, chosen_lists = {}, "", settings.evaluate.ranking
+        if chosen_lists.k and draft.tables["predictions"].rows:
+            known, ends = split.where(split[PART] != TEST).select(USER, ITEM), (float(classes[0]), float(classes[-1]))
+            ranked = ranking_metrics(model.fitted, known, train, test, chosen_lists, ends)
+            protocol = describe(chosen_lists, ends, ranked)
     finally:
         train.unpersist()
     if not draft.tables["predictions"].rows:
@@ -150,7 +156,7 @@ def _write(
     sums = sums_by_bin(predictions, [PREDICTION, *settings.evaluate.baselines], classes, settings.evaluate.bins)
     for name, of_bins in sums.items():
         require_predictions(predictions, name, of_bins)
-    report = Report({MODEL: sums.pop(PREDICTION), **sums}, settings.evaluate.bins)
+    report = Report({MODEL: sums.pop(PREDICTION), **sums}, settings.evaluate.bins, ranked, protocol)
     bins = spark.createDataFrame(
         report.bins(), "predictor string, bin string, low int, n bigint, rmse double, mae double, accuracy double"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from recsys_spark.evaluate.rating import RatingSums, bin_labels, total
@@ -13,13 +13,31 @@ from recsys_spark.evaluate.rating import RatingSums, bin_labels, total
 MODEL = "model"
 """The name under which the trained model stands beside the baselines."""
 
+POPULARITY, SVD = "popularity", "svd"
+"""Names of the rankers beside it."""
+
 TITLES = {
     MODEL: "this model",
     "global_mean": "global mean",
     "biases": "biases only",
     "pyspark_als": "pyspark.ml ALS",
     "pyspark_als_centred": "pyspark.ml ALS, centred",
+    POPULARITY: "popularity",
+    SVD: "truncated SVD",
 }
+
+RANKED = {
+    "ndcg": "NDCG",
+    "precision": "precision",
+    "recall": "recall",
+    "map": "MAP",
+    "mrr": "MRR",
+    "hit_rate": "hit rate",
+    "coverage": "coverage",
+    "novelty": "novelty, bits",
+    "popularity_share": "popular fifth",
+}
+"""Headings of the ranking metrics that `ranking` defines."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +48,14 @@ class Report:
     ----------
     sums : of each predictor (the model first, as MODEL) in each popularity bin
     bounds : lower bounds of the bins, in training ratings of the item
+    ranking : metrics of the top-N lists of each ranker (the model first), as `contest.ranking_metrics` has them
+    protocol : how they were found, in words
     """
 
     sums: Mapping[str, Sequence[RatingSums]]
     bounds: tuple[int, ...]
+    ranking: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    protocol: str = ""
 
     @property
     def labels(self) -> list[str]:
@@ -53,6 +75,7 @@ class Report:
         """Numbers by name, in rating units (accuracy: 0 to 1): rmse, mae and accuracy of the model and its rmse_cold.
 
         Those of a baseline end in its name: rmse_biases … NaN where no row counts. `test_rows` and `cold_rows` count.
+        Ranking metrics likewise: ndcg, ndcg_popularity …, and `ranked_users` counts.
         """
         out: dict[str, float] = {}
         for name, parts in self.sums.items():
@@ -60,6 +83,11 @@ class Report:
             whole = total(parts)
             out |= {f"rmse{end}": whole.rmse, f"mae{end}": whole.mae, f"accuracy{end}": whole.accuracy}
             out[f"rmse_cold{end}"] = parts[0].rmse if self.cold else math.nan
+        for name, found in self.ranking.items():
+            end = "" if name == MODEL else f"_{name}"
+            out |= {f"{metric}{end}": found[metric] for metric in RANKED}
+        if self.ranking:
+            out["ranked_users"] = self.ranking[MODEL]["users"]
         return out | {"test_rows": sum(self.rows), "cold_rows": self.rows[0] if self.cold else 0}
 
     def finite_metrics(self) -> dict[str, float | None]:
@@ -89,10 +117,13 @@ class Report:
 
     def to_json(self) -> str:
         """Metrics and bins as JSON; NaN becomes null."""
-        return json.dumps({"metrics": self.finite_metrics(), "bins": self.bins()}, indent=2, ensure_ascii=False) + "\n"
+        found: dict[str, Any] = {"metrics": self.finite_metrics(), "bins": self.bins()}
+        if self.ranking:
+            found["ranking_protocol"] = self.protocol
+        return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
     def to_markdown(self) -> str:
-        """A row per predictor: RMSE, MAE, accuracy, and RMSE by bin; the best of each column is bold."""
+        """A row per predictor: RMSE, MAE, accuracy, and RMSE by bin, the best of each bold; and one per ranker."""
         used = [b for b, n in enumerate(self.rows) if n]
         header = ["", "RMSE", "MAE", "accuracy", *(f"RMSE {self.labels[b]}" for b in used)]
         wholes = {name: total(parts) for name, parts in self.sums.items()}
@@ -108,7 +139,20 @@ class Report:
             for cell, value, low in zip(cells, row, best, strict=True):
                 lines[-1].append(f"**{cell}**" if value == low else cell)
         lines.append(["test rows", *[f"{sum(self.rows):,}"] * 3, *(f"{self.rows[b]:,}" for b in used)])
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+        text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+        return text + self._ranking_markdown() if self.ranking else text
+
+    def _ranking_markdown(self) -> str:
+        lines = [["", *RANKED.values()], ["---", *["---:"] * len(RANKED)]]
+        lines += [[title(name), *ranked_cells(found)] for name, found in self.ranking.items()]
+        return "\n".join(["", self.protocol, "", *(f"| {' | '.join(cells)} |" for cells in lines)]) + "\n"
+
+
+def ranked_cells(found: Mapping[str, float]) -> list[str]:
+    """Ranking metrics to read, in the order of RANKED; shares in percent, novelty in bits."""
+    shares = ("hit_rate", "coverage", "popularity_share")
+    styles = {name: ".1%" if name in shares else ".2f" if name == "novelty" else ".4f" for name in RANKED}
+    return [format(found[name], style) for name, style in styles.items()]
 
 
 def title(name: str) -> str:

@@ -182,9 +182,9 @@ def _in_batches(
     for start in range(0, len(rows), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
         at = rows[part]
-        unknown = at < 0
-        factors, biases = served.factors[at], served.biases[at]
-        factors[unknown], biases[unknown] = 0.0, 0.0
+        known = at >= 0
+        factors, biases = np.zeros((len(at), served.rank), np.float32), np.zeros(len(at), np.float32)
+        factors[known], biases[known] = served.factors[at[known]], served.biases[at[known]]
         listed = SeenItems(seen.indptr[start : start + len(at) + 1], seen.items)
         yield finder.batch(ids.slice(start, ROWS_AT_ONCE), factors, biases, listed)
 

@@ -74,6 +74,13 @@ def test_what_is_published(spark, published):
     assert result.metrics["rmse"] == pytest.approx(rmse(rows["rating"].to_numpy(), expected), rel=1e-6)
     assert result.metrics["test_rows"] == len(rows)
     assert result.metrics["rmse_global_mean"] > 0
+    assert 0 < result.metrics["ndcg"] <= 1
+    assert {"ndcg_popularity", "ndcg_svd", "coverage_svd"} <= result.metrics.keys()
+    results = Path(result.outputs["evaluate"], "results.md").read_text()
+    assert (
+        f"Lists of 10 for {result.metrics['ranked_users']} users with a relevant test item (rated 3.875 or" in results
+    )
+    assert "| truncated SVD |" in results
     assert json.loads(Path(result.outputs["metrics"]).read_text())["metrics"]["rmse"] == result.metrics["rmse"]
 
     split = split_job.split_root(published)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 
 from recsys_spark.evaluate import figures
 from recsys_spark.evaluate.rating import RatingSums
-from recsys_spark.evaluate.report import Report, title
+from recsys_spark.evaluate.report import RANKED, Report, title
 
 REPORT = Report(
     {
@@ -54,6 +55,23 @@ def test_table_marks_the_best_and_leaves_out_empty_bins():
         "| biases only | 1.0000 | 0.8438 | 25.0% | **0.5000** | 1.1180 |",
         "| test rows | 16 | 16 | 16 | 4 | 12 |",
     ]
+
+
+def test_rankings_have_a_table_of_their_own():
+    found = dict.fromkeys(RANKED, 0.25)
+    report = replace(
+        REPORT, ranking={"model": found | {"users": 7}, "svd": found | {"ndcg": 0.5}}, protocol="So it was."
+    )
+    assert report.metrics()["ndcg_svd"] == 0.5
+    assert (report.metrics()["ndcg"], report.metrics()["ranked_users"]) == (0.25, 7)
+    assert json.loads(report.to_json())["ranking_protocol"] == "So it was."
+    lines = report.to_markdown().splitlines()
+    assert lines[:5] == REPORT.to_markdown().splitlines()
+    assert lines[5:8] == ["", "So it was.", ""]
+    assert lines[-1] == (
+        "| truncated SVD | 0.5000 | 0.2500 | 0.2500 | 0.2500 | 0.2500 | 25.0% | 25.0% | 0.25 | 25.0% |"
+    )
+    assert "ranked_users" not in REPORT.metrics()
 
 
 def test_unknown_predictors_have_a_readable_title():

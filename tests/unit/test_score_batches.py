@@ -79,6 +79,8 @@ def test_unknown_ids_get_the_items_of_highest_bias_where_there_is_a_fallback() -
     assert found == {1: twin(model, USERS, 1, 3), 2: [(items[0], pytest.approx(model.mu + model.item.biases[0]))]}
     assert [item for item, _ in found[1]] == [items[b] for b in np.argsort(-model.item.biases)[:3]]
     assert collect(ids_task(model, USERS, Ranking(3), fallback=False), asked) == {}
+    nobody = replace(model, user=random_model(users=0).user)
+    assert collect(ids_task(nobody, USERS, Ranking(3)), asked) == found
 
 
 def test_users_for_items_are_the_mirror_image() -> None:
