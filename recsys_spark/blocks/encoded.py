@@ -88,11 +88,11 @@ class EncodedRatings:
         """Chunks straight from Parquet files, where the ratings are nothing else."""
         sc = self.session.sparkContext
         scan = plain_scan(self._ratings)
-        tasks = spans(scan[1], 2 * sc.defaultParallelism, _MIN_TASK) if scan else None
+        tasks = spans(scan, 2 * sc.defaultParallelism, _MIN_TASK) if scan else None
         if scan is None or not tasks:
             return None
         # Spans go along as one element a task.
-        return sc.parallelize(tasks, len(tasks)).mapPartitions(partial(_code_spans, columns=scan[0]))
+        return sc.parallelize(tasks, len(tasks)).mapPartitions(partial(_code_spans, columns=scan.columns))
 
     def _counted(self, coded: RDD[Coded]) -> dict[int, pa.Table | None] | None:
         """Keep chunks; the tallies, or None where files are not to be read this way."""
