@@ -135,7 +135,14 @@ def _code_spans(tasks: Iterable[list[Span]], columns: list[Column]) -> Iterator[
 
 
 def _only_chunks(coded: Iterable[Coded]) -> Iterator[bytes]:
-    return (chunk for *_, chunk in coded if chunk is not None)
+    for bad, *_, chunk in coded:
+        if bad or bad is None:  # lost chunks were coded anew
+            raise DataError(
+                "the ratings are no longer those that were read at first: their files changed, or this executor cannot "
+                "read them; fit again, to files that stay as they are"
+            )
+        if chunk is not None:
+            yield chunk
 
 
 class _Tallies(NamedTuple):

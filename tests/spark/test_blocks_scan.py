@@ -164,6 +164,18 @@ def test_files_that_tasks_cannot_read_are_read_through_spark(
     assert set(spark.sparkContext._jsc.getPersistentRDDs()) == before
 
 
+def test_chunks_that_are_lost_and_cannot_be_read_again_are_missed(spark: SparkSession, tmp_path: Path) -> None:
+    path = str(tmp_path / "lost")
+    spark.createDataFrame([(1, 2, 3.0)], "user long, item long, rating double").write.parquet(path)
+    with EncodedRatings(spark.read.parquet(path)) as ratings:
+        assert len(entries(ratings)) == 1
+        ratings._coded.unpersist(blocking=True)
+        for file in Path(path).glob("*.parquet"):
+            file.unlink()
+        with pytest.raises(Exception, match="the ratings are no longer those that were read at first"):
+            ratings.chunks().collect()
+
+
 def test_features_are_read_by_tasks_and_through_spark_to_the_same_records(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
