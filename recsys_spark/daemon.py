@@ -20,7 +20,8 @@ def preload() -> None:
     from recsys_spark.kernels.bucket import counting_order
 
     counting_order(np.zeros(1, np.int32), 1)
-    to_csr([Grouped.of(Entries.of([0, 0], [1, 0], [1.0, 1.0]))], 0, 1)
+    two = Grouped.of(Entries.of([0, 0], [1, 0], [1.0, 1.0]))
+    to_csr([two, two._replace(cols=two.rows[[0, 0]], across=True)], 0, 1)
 
 
 if __name__ == "__main__":

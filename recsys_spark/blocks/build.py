@@ -7,6 +7,7 @@ record.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,6 +20,8 @@ from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.blocks.pieces import Piece, chunk_pieces, feature_pieces, graph_pieces, merge_pieces
 from recsys_spark.blocks.plan import Layout, Plan, plan_side
+from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, read_spans
+from recsys_spark.blocks.scan import plain_scan, spans
 from recsys_spark.blocks.transfer import fast_transfer
 
 if TYPE_CHECKING:
@@ -29,8 +32,11 @@ if TYPE_CHECKING:
 Graphs: TypeAlias = "dict[int, DataFrame]"
 """Side to edges (i, j, s) as `features.graph` makes them: both directions of each, ids of the side's type."""
 
+MakePieces: TypeAlias = Callable[[Iterable[pa.RecordBatch], Plan, int], Iterator[Piece]]
+
 PIECES_DDL = "slot int, piece binary"
 _MAX_RECORD = 512 << 20  # bytes of a block aimed at, well under the 2 GB that a Spark record may hold
+_MIN_ROWS = 1 << 18  # of a feature table that are worth a task
 _NO_COUNTS = pa.table({"id": pa.array([], pa.int64()), "count": pa.array([], pa.int64())})
 
 
@@ -59,10 +65,10 @@ def plan_blocks(
     sides = []
     for side in (USERS, ITEMS):
         table = ratings.counts[side] or _NO_COUNTS
-        known = [features[side].select("id")] if side in features else []
+        known = [_ids(features[side].select("id"))] if side in features else []
         if graphs and side in graphs:
-            known.append(graphs[side].select(F.col("i").alias("id")).distinct())
-        found = [_wide(chunk) for ids in known for chunk in ids.toArrow()["id"].chunks]
+            known.append(_ids(graphs[side].select(F.col("i").alias("id")).distinct()))
+        found = [_wide(chunk) for ids in known for chunk in ids.chunks]
         featured = pa.chunked_array(found) if found else None
         total = int(table["count"].to_numpy().sum())
         blocks = grid[side] or max(ratings.session.sparkContext.defaultParallelism, -(-total * 12 // _MAX_RECORD))
@@ -79,11 +85,15 @@ def block_records(
     """(slot, record) of every block, empty ones included; lazy. The plan's broadcast must outlive it."""
     sc = ratings.session.sparkContext
     pieces = [ratings.chunks().mapPartitions(partial(_chunk_pieces, plan=plan))]
-    with fast_transfer(ratings.session):
-        for make, tables in ((feature_pieces, features), (graph_pieces, graphs or {})):
-            for side, table in tables.items():
-                encoded = table.mapInArrow(partial(_table_batches, make=make, plan=plan, side=side), PIECES_DDL)
-                pieces.append(encoded.rdd.map(tuple))
+    for side, table in features.items():
+        scan = plain_scan(table)
+        tasks = scan and spans(scan, sc.defaultParallelism, _MIN_ROWS)
+        if scan and tasks:
+            read = partial(_span_pieces, columns=scan.columns, plan=plan, side=side)
+            pieces.append(sc.parallelize(tasks, len(tasks)).mapPartitions(read))
+        else:
+            pieces.append(_table_pieces(table, feature_pieces, plan, side))
+    pieces += [_table_pieces(table, graph_pieces, plan, side) for side, table in (graphs or {}).items()]
     return route(sc.union(pieces) if len(pieces) > 1 else pieces[0], plan)
 
 
@@ -96,6 +106,22 @@ def route(pieces: RDD[tuple[int, bytes]], plan: Broadcast[Plan]) -> RDD[tuple[in
     return routed.mapPartitionsWithIndex(merge, preservesPartitioning=True).setName("rating blocks")
 
 
+def _table_pieces(table: DataFrame, make: MakePieces, plan: Broadcast[Plan], side: int) -> RDD[tuple[int, bytes]]:
+    with fast_transfer(table.sparkSession):
+        return table.mapInArrow(partial(_table_batches, make=make, plan=plan, side=side), PIECES_DDL).rdd.map(tuple)
+
+
+def _ids(table: DataFrame) -> pa.ChunkedArray:
+    """The column ``id``."""
+    scan = plain_scan(table)
+    tasks = scan and spans(scan, 1, _MIN_ROWS)
+    if scan and tasks:
+        with contextlib.suppress(UnreadableError):
+            read = [batch.column("id") for task in tasks for batch in read_spans(task, scan.columns)]
+            return pa.chunked_array(read, read[0].type if read else pa.int64())
+    return table.toArrow()["id"]
+
+
 def _wide(ids: pa.Array) -> pa.Array:
     return ids.cast(pa.int64()) if pa.types.is_integer(ids.type) else ids
 
@@ -106,9 +132,17 @@ def _chunk_pieces(chunks: Iterable[bytes], plan: Broadcast[Plan]) -> Iterator[tu
             yield piece.slot, piece.encode()
 
 
+def _span_pieces(
+    tasks: Iterable[list[Span]], columns: list[Column], plan: Broadcast[Plan], side: int
+) -> Iterator[tuple[int, bytes]]:
+    for mine in tasks:
+        for piece in feature_pieces(read_spans(mine, columns), plan.value, side):
+            yield piece.slot, piece.encode()
+
+
 def _table_batches(
     batches: Iterator[pa.RecordBatch],
-    make: Callable[[Iterable[pa.RecordBatch], Plan, int], Iterator[Piece]],
+    make: MakePieces,
     plan: Broadcast[Plan],
     side: int,
 ) -> Iterator[pa.RecordBatch]:

@@ -88,11 +88,11 @@ class EncodedRatings:
         """Chunks straight from Parquet files, where the ratings are nothing else."""
         sc = self.session.sparkContext
         scan = plain_scan(self._ratings)
-        tasks = spans(scan[1], 2 * sc.defaultParallelism, _MIN_TASK) if scan else None
+        tasks = spans(scan, 2 * sc.defaultParallelism, _MIN_TASK) if scan else None
         if scan is None or not tasks:
             return None
         # Spans go along as one element a task.
-        return sc.parallelize(tasks, len(tasks)).mapPartitions(partial(_code_spans, columns=scan[0]))
+        return sc.parallelize(tasks, len(tasks)).mapPartitions(partial(_code_spans, columns=scan.columns))
 
     def _counted(self, coded: RDD[Coded]) -> dict[int, pa.Table | None] | None:
         """Keep chunks; the tallies, or None where files are not to be read this way."""
@@ -135,7 +135,14 @@ def _code_spans(tasks: Iterable[list[Span]], columns: list[Column]) -> Iterator[
 
 
 def _only_chunks(coded: Iterable[Coded]) -> Iterator[bytes]:
-    return (chunk for *_, chunk in coded if chunk is not None)
+    for bad, *_, chunk in coded:
+        if bad or bad is None:  # lost chunks were coded anew
+            raise DataError(
+                "the ratings are no longer those that were read at first: their files changed, or this executor cannot "
+                "read them; fit again, to files that stay as they are"
+            )
+        if chunk is not None:
+            yield chunk
 
 
 class _Tallies(NamedTuple):

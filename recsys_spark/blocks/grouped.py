@@ -9,7 +9,7 @@ import numpy as np
 
 from recsys_spark.blocks.layout import Entries
 from recsys_spark.blocks.wire import code_values, decode_values, narrow
-from recsys_spark.kernels.bucket import col_order, place_runs
+from recsys_spark.kernels.bucket import col_order, place_across, place_runs
 from recsys_spark.kernels.rows import F32, I32, NO_F32, Csr
 
 NO_NAMES: I32 = np.empty(0, np.int32)
@@ -32,6 +32,7 @@ class Grouped(NamedTuple):
     values: np.ndarray  # (m,) uint8 codes, or float32 where there are no levels
     weights: F32  # (m,), or (0,) where every weight is 1
     names: I32 = NO_NAMES  # (q,) ascending, or (0,)
+    across: bool = False  # rows and columns have changed places: entries of a column are together
 
     @classmethod
     def of(cls, entries: Entries) -> Grouped:
@@ -89,31 +90,51 @@ def to_csr(parts: Sequence[Grouped], start: int, stop: int) -> Csr:
 
     Parts without weights count as weight 1 beside parts with. The rows of all parts lie within start:stop.
     """
-    indptr = np.zeros(stop - start + 1, np.int64)
-    for part in parts:
-        indptr[part.rows - start + 1] += part.lengths  # no row twice in a part
-    np.cumsum(indptr, out=indptr)
+    parts = [part for part in parts if len(part.cols)]
+    along, across = [p for p in parts if not p.across], _joined([p for p in parts if p.across], start)
+    counts = np.bincount(across.numbers(), minlength=stop - start)
+    for part in along:
+        counts[part.rows - start] += part.lengths  # no row twice in a part
+    indptr = np.r_[0, np.cumsum(counts, dtype=np.int64)]
     m = int(indptr[-1])
     weighted = any(part.weights.size for part in parts)
     cols, values = np.empty(m, np.int32), np.empty(m, np.float32)
     weights = np.empty(m, np.float32) if weighted else NO_F32
-    place = indptr[:-1].copy()
+    target, place = (cols, values, weights), indptr[:-1].copy()
+    if len(across.cols):
+        starts = np.r_[0, np.cumsum(across.lengths)]
+        source = (across.cols, across.values, across.weights)
+        place_across(place, np.argsort(across.rows, kind="stable"), across.rows, starts, source, target)
     # In this order the columns of a row mostly ascend from part to part; sorting has less to do.
-    for part in sorted((p for p in parts if len(p.cols)), key=_first):
+    for part in sorted(along, key=_first):
         place_runs(
             place,
             (part.rows - start).astype(np.int32),
             part.lengths.astype(np.int64),
-            (
-                part.numbers().astype(np.int32, copy=False),
-                decode_values(part.levels, part.values),
-                part.weights,
-            ),
-            (cols, values, weights),
+            (part.numbers().astype(np.int32, copy=False), decode_values(part.levels, part.values), part.weights),
+            target,
         )
     csr = Csr(indptr, cols, values, weights)
     _sort(csr)
     return csr
+
+
+def _joined(parts: Sequence[Grouped], start: int) -> Grouped:
+    """Parts that are ``across`` as one, with columns int32 less ``start``, float32 values, and int64 lengths."""
+    if not parts:
+        return Grouped(NO_NAMES, np.empty(0, np.int64), NO_NAMES, NO_F32, NO_F32, NO_F32, across=True)
+    weights = NO_F32
+    if any(p.weights.size for p in parts):
+        weights = np.concatenate([p.weights if p.weights.size else np.ones(len(p.cols), np.float32) for p in parts])
+    return Grouped(
+        np.concatenate([p.rows for p in parts]).astype(np.int32, copy=False),
+        np.concatenate([p.lengths for p in parts]).astype(np.int64),
+        np.concatenate([p.numbers().astype(np.int32) - np.int32(start) for p in parts]),
+        NO_F32,
+        np.concatenate([decode_values(p.levels, p.values) for p in parts]),
+        weights,
+        across=True,
+    )
 
 
 def _first(part: Grouped) -> int:

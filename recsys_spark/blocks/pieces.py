@@ -6,6 +6,7 @@ Reduce: the pieces of a block, in any order, become its record.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from recsys_spark.blocks.chunks import Chunk, Tally, chunks_of
 from recsys_spark.blocks.grouped import Grouped
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block, Entries
 from recsys_spark.blocks.plan import Plan
-from recsys_spark.blocks.wire import narrow, pack, unpack
+from recsys_spark.blocks.wire import pack, unpack
 from recsys_spark.errors import DataError
 from recsys_spark.kernels.bucket import counting_order
 
@@ -34,13 +35,15 @@ class Piece(NamedTuple):
 
     def encode(self) -> bytes:
         """The piece as bytes, in the smallest types that hold it."""
-        return pack({"kind": np.array([self.kind], np.int8)} | self.grouped.small()._asdict())
+        fields = self.grouped.small()._asdict()
+        return pack({"kind": np.array([self.kind, fields.pop("across")], np.int8)} | fields)
 
     @classmethod
     def decode(cls, slot: int, data: bytes | bytearray) -> Piece:
         """The inverse of `encode`."""
         found = {name: array.to_numpy() for name, array in unpack(data).items()}
-        return cls(slot, int(found.pop("kind")[0]), Grouped(**found))
+        kind, across = found.pop("kind")
+        return cls(slot, int(kind), Grouped(**found, across=bool(across)))
 
 
 def chunk_pieces(chunk: Chunk, plan: Plan) -> Iterator[Piece]:
@@ -71,12 +74,32 @@ def chunk_pieces(chunk: Chunk, plan: Plan) -> Iterator[Piece]:
     yield from pieces_of(plan, USERS, HELD_OUT if chunk.held_out else RATING, by_user)
     if chunk.held_out:
         return
-    order, starts = counting_order(codes.astype(np.int32, copy=False), len(items))
-    owners = np.repeat(narrow(np.arange(len(users))), lengths)[order]
-    if weights.size:
-        weights = weights[order]
-    by_item = Grouped(items, np.diff(starts), owners, chunk.levels, values[order], weights, users)
-    yield from pieces_of(plan, ITEMS, RATING, by_item)
+    yield from _item_pieces(plan, by_user)
+
+
+def _item_pieces(plan: Plan, by_user: Grouped) -> Iterator[Piece]:
+    """The items' pieces of a chunk, its entries still by user: whoever merges them takes them in order of users."""
+    bounds, items = plan.item.bounds, by_user.names
+    block = (np.searchsorted(bounds, items, side="right") - 1).astype(np.int32)
+    order, starts = counting_order(block[by_user.cols], plan.item.n_blocks)
+    owner = np.repeat(np.arange(len(by_user.rows), dtype=np.int32), by_user.lengths)
+    for b, (first, last) in enumerate(itertools.pairwise(np.searchsorted(items, bounds))):
+        mine = order[starts[b] : starts[b + 1]]
+        if not len(mine):
+            continue
+        lengths = np.bincount(owner[mine], minlength=len(by_user.rows))
+        weights = by_user.weights[mine] if by_user.weights.size else by_user.weights
+        cut = Grouped(
+            by_user.rows[lengths > 0],
+            lengths[lengths > 0],
+            by_user.cols[mine] - by_user.cols.dtype.type(first),
+            by_user.levels,
+            by_user.values[mine],
+            weights,
+            items[first:last],
+            across=True,
+        )
+        yield Piece(plan.slot(ITEMS, b), RATING, cut)
 
 
 def feature_pieces(batches: Iterable[pa.RecordBatch], plan: Plan, side: int) -> Iterator[Piece]:

@@ -19,6 +19,8 @@ _TYPES = {
     "double": pa.float64(),
     "boolean": pa.bool_(),
     "string": pa.string(),
+    "array<int>": pa.list_(pa.int32()),
+    "array<float>": pa.list_(pa.float32()),
 }
 
 
@@ -61,13 +63,22 @@ def read_spans(spans: Iterable[Span], columns: Iterable[Column]) -> Iterator[pa.
         raise UnreadableError(str(reason)) from reason
 
 
+def check(path: str, schema: pa.Schema, columns: Iterable[Column]) -> None:
+    """Raise UnreadableError where a file lacks a column or has it in another type."""
+    for column in columns:
+        kinds = [_plain(schema.field(i).type) for i in schema.get_all_field_indices(column.source)]
+        if kinds != [_TYPES[column.kind]]:
+            raise UnreadableError(f"{path} has {kinds} for {column.source}, not {column.kind}")
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """A list without the name of its elements, and whether they may be null."""
+    return pa.list_(kind.value_type) if pa.types.is_list(kind) else kind
+
+
 def _read(span: Span, columns: list[Column]) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(span.path, page_checksum_verification=True) as file:
-        for column in columns:
-            found = file.schema_arrow.get_all_field_indices(column.source)
-            kinds = [file.schema_arrow.field(i).type for i in found]
-            if kinds != [_TYPES[column.kind]]:
-                raise UnreadableError(f"{span.path} has {kinds} for {column.source}, not {column.kind}")
+        check(span.path, file.schema_arrow, columns)
         names = [column.source for column in columns]
         at = 0
         for batch in file.iter_batches(_ROWS, row_groups=[span.group], columns=names, use_threads=False):

@@ -1,4 +1,4 @@
-"""Ratings that are nothing but Parquet files, recognised so that tasks can read them themselves; driver.
+"""Tables that are nothing but Parquet files, recognised so that tasks can read them themselves; driver.
 
 Spark turns Parquet's columns into rows and rows into Arrow's columns again, which takes longer than all the rest that
 is done with them. Where a DataFrame is a plain scan, tasks read row groups with pyarrow instead. What is not known to
@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from py4j.protocol import Py4JError
 
-from recsys_spark.blocks.rowgroups import Column, Span
+from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, check
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -48,20 +48,27 @@ class _Unknown(Exception):
     """What is not known to be a plain scan, and why."""
 
 
-def plain_scan(ratings: DataFrame) -> tuple[list[Column], list[str]] | None:
-    """Columns and local files that a DataFrame is a plain scan of; None where it is not, or is not known to be."""
+class Scan(NamedTuple):
+    """What a DataFrame is a plain scan of."""
+
+    columns: list[Column]
+    files: list[str]  # local paths
+
+
+def plain_scan(table: DataFrame) -> Scan | None:
+    """What a table of ratings or features is a plain scan of; None where it is not, or is not known to be."""
     try:
-        _check_settings(ratings.sparkSession)
-        plan = ratings._jdf.queryExecution().optimizedPlan()
+        _check_settings(table.sparkSession)
+        plan = table._jdf.queryExecution().optimizedPlan()
         outputs = None
         if _is(plan, "org.apache.spark.sql.catalyst.plans.logical.Project"):
             outputs, plan = _seq(plan.projectList()), plan.child()
         files = _files(plan)
         known = {a.exprId().id(): a for a in _seq(plan.output())}
         columns = [_column(output, known) for output in (_seq(plan.output()) if outputs is None else outputs)]
-        return columns, files
+        return Scan(columns, files)
     except (_Unknown, Py4JError) as reason:  # another release of Spark may name things otherwise
-        log.debug("ratings are read through Spark: %s", reason)
+        log.debug("read through Spark: %s", reason)
         return None
 
 
@@ -77,8 +84,8 @@ def local_paths(uris: Sequence[str]) -> list[str] | None:
     return [unquote(p.path) for p in parsed]
 
 
-def spans(files: Sequence[str], tasks: int, least: int) -> list[list[Span]] | None:
-    """Row groups, or parts of them, by task: contiguous and about equal; None where a footer cannot be read.
+def spans(scan: Scan, tasks: int, least: int) -> list[list[Span]] | None:
+    """Row groups, or parts of them, by task: contiguous and about equal; None where a file is not as it should be.
 
     Parameters
     ----------
@@ -87,11 +94,12 @@ def spans(files: Sequence[str], tasks: int, least: int) -> list[list[Span]] | No
     """
     groups = []
     try:
-        for path in files:
+        for path in scan.files:
             footer = pq.read_metadata(path)
+            check(path, footer.schema.to_arrow_schema(), scan.columns)
             groups += [(path, g, footer.row_group(g).num_rows) for g in range(footer.num_row_groups)]
-    except (OSError, pa.ArrowException) as reason:
-        log.debug("ratings are read through Spark: %s", reason)
+    except (OSError, pa.ArrowException, UnreadableError) as reason:
+        log.debug("read through Spark: %s", reason)
         return None
     edges = np.cumsum([0, *(rows for *_, rows in groups)])
     total = int(edges[-1])
@@ -156,11 +164,13 @@ def _column(output: Any, known: dict[int, Any]) -> Column:
     numbers = kind in _INTEGERS + _FLOATS and all(cast in _FLOATS for cast in casts)
     widened = all(k in _INTEGERS for k in kinds) and kinds == sorted(kinds, key=_INTEGERS.index)
     allowed = {
-        "user": widened or kinds == ["string"],
-        "rating": numbers,
-        "held_out": kinds == ["boolean"],
+        ("user", "item", "id"): widened or kinds == ["string"],
+        ("rating", "weight"): numbers,
+        ("held_out",): kinds == ["boolean"],
+        ("indices",): kinds == ["array<int>"],
+        ("values",): kinds == ["array<float>"],
     }
-    if not allowed[{"item": "user", "weight": "rating"}.get(name, name)]:
+    if not any(fits and name in names for names, fits in allowed.items()):
         raise _Unknown(f"{name} is {' cast to '.join(kinds)}")
     return Column(name, known[output.exprId().id()].name(), kind, tuple(kinds[1:]), fill)
 

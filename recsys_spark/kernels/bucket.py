@@ -86,6 +86,33 @@ def place_runs(place: I64, rows: I32, lengths: I64, source: tuple[I32, F32, F32]
         at += n
 
 
+@njit(cache=True, nogil=True)
+def place_across(
+    place: I64, order: I64, cols: I32, starts: I64, source: tuple[I32, F32, F32], target: tuple[I32, F32, F32]
+) -> None:
+    """As `place_runs`, of runs that share a column: in order of their columns, each row's entries come sorted.
+
+    Parameters
+    ----------
+    place : int64 (n,), the next free entry of each row in ``target``; changed
+    order : int64 (p,), the order of the runs
+    cols : (p,), the columns of the runs
+    starts : int64 (p + 1,), run j is ``starts[j]:starts[j + 1]`` of ``source``
+    source : rows, 0 ≤ row < n, values, weights; weights (0,) where every weight is 1
+    target : cols, values, weights
+    """
+    rows, values, weights = source
+    out_cols, out_values, out_weights = target
+    for j in order:
+        for e in range(starts[j], starts[j + 1]):
+            to = place[rows[e]]
+            place[rows[e]] = to + 1
+            out_cols[to] = cols[j]
+            out_values[to] = values[e]
+            if len(out_weights):
+                out_weights[to] = weights[e] if len(weights) else np.float32(1)
+
+
 # A count for every possible column pays while there are not many times more of them than entries.
 _SPARE_COLS = 1 << 16
 

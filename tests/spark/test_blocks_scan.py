@@ -12,10 +12,13 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from recsys_spark.blocks import encoded
+from problems import problem
+from recsys_spark.blocks import build, encoded
+from recsys_spark.blocks.build import block_records, plan_blocks
 from recsys_spark.blocks.chunks import Chunk
 from recsys_spark.blocks.encoded import EncodedRatings
-from recsys_spark.blocks.rowgroups import Column
+from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.blocks.rowgroups import Column, Span
 from recsys_spark.blocks.scan import plain_scan
 from recsys_spark.errors import DataError
 
@@ -143,9 +146,54 @@ def test_files_that_are_not_as_the_schema_says_are_read_through_spark(spark: Spa
     pq.write_table(plain.set_column(0, "user", pa.array([7, 8], pa.int32())), tmp_path / "b.parquet")
     df = spark.read.schema("user long, item long, rating double").parquet(str(tmp_path))
     with EncodedRatings(df) as ratings:
-        assert ratings._scanned() is not None  # each file is looked at by its task
+        assert ratings._scanned() is None
         assert ratings.ratings == 4
         assert sorted(ratings.counts[0]["id"].to_pylist()) == [1, 2, 7, 8]
+
+
+def test_files_that_tasks_cannot_read_are_read_through_spark(
+    spark: SparkSession, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def elsewhere(*_: object) -> list[list[Span]]:
+        return [[Span("/not/on/this/host.parquet", 0, 0, 1)]]
+
+    before = set(spark.sparkContext._jsc.getPersistentRDDs())
+    monkeypatch.setattr(encoded, "spans", elsewhere)
+    with EncodedRatings(chosen(spark.read.parquet(folder))) as ratings:
+        assert len(entries(ratings)) == 42
+    assert set(spark.sparkContext._jsc.getPersistentRDDs()) == before
+
+
+def test_chunks_that_are_lost_and_cannot_be_read_again_are_missed(spark: SparkSession, tmp_path: Path) -> None:
+    path = str(tmp_path / "lost")
+    spark.createDataFrame([(1, 2, 3.0)], "user long, item long, rating double").write.parquet(path)
+    with EncodedRatings(spark.read.parquet(path)) as ratings:
+        assert len(entries(ratings)) == 1
+        ratings._coded.unpersist(blocking=True)
+        for file in Path(path).glob("*.parquet"):
+            file.unlink()
+        with pytest.raises(Exception, match="the ratings are no longer those that were read at first"):
+            ratings.chunks().collect()
+
+
+def test_features_are_read_by_tasks_and_through_spark_to_the_same_records(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = problem()
+    tables = {}
+    for side, table in ((USERS, p.user_features), (ITEMS, p.item_features)):
+        spark.createDataFrame(table).repartition(2).write.parquet(f"{tmp_path}/{side}")
+        tables[side] = spark.read.parquet(f"{tmp_path}/{side}").select("id", "indices", "values")
+        assert plain_scan(tables[side]) is not None
+    found = []
+    with EncodedRatings(spark.createDataFrame(p.ratings)) as ratings:
+        for plain in (True, False):
+            if not plain:
+                monkeypatch.setattr(build, "plain_scan", lambda table: None)
+            plan = spark.sparkContext.broadcast(plan_blocks(ratings, tables, (2, 3), (2, 2)))
+            found.append(dict(block_records(ratings, tables, plan).collect()))
+            plan.destroy()
+    assert found[0] == found[1]
 
 
 def test_bad_rows_of_a_plain_scan_raise_the_same_error(spark: SparkSession, tmp_path: Path) -> None:

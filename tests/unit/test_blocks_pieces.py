@@ -59,6 +59,13 @@ def built(table: pa.Table, parts: int, plan: Plan | None = None) -> tuple[Plan, 
     return plan, records
 
 
+def across(e: Entries) -> Grouped:
+    """Entries by column."""
+    turned = Grouped.of(e._replace(rows=e.cols, cols=e.rows))
+    names, places = np.unique(turned.cols, return_inverse=True)
+    return turned._replace(cols=places, names=names.astype(np.int32), across=True)
+
+
 @pytest.mark.parametrize("strings", [False, True])
 @settings(deadline=None)
 @given(seed=seeds, parts=st.integers(1, 5), weights=st.booleans(), levels=st.sampled_from([4, 5000]))
@@ -87,8 +94,11 @@ def test_small_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     cols=st.sampled_from([3, 40, 10**9]),
     weighted=st.booleans(),
     moved=st.sampled_from([0, 2, 300]),
+    mixed=st.tuples(st.booleans(), st.booleans(), st.booleans()),
 )
-def test_csr_is_that_of_a_plain_sort(seed: int, n: int, cols: int, weighted: bool, moved: int) -> None:
+def test_csr_is_that_of_a_plain_sort(
+    seed: int, n: int, cols: int, weighted: bool, moved: int, mixed: tuple[bool, ...]
+) -> None:
     rng = np.random.default_rng(seed)
     weights = rng.integers(1, 3, n).astype(np.float32) if weighted else None
     e = Entries.of(rng.integers(5, 25, n), rng.integers(0, cols, n), rng.integers(0, 3, n), weights)
@@ -98,7 +108,9 @@ def test_csr_is_that_of_a_plain_sort(seed: int, n: int, cols: int, weighted: boo
     given = np.arange(n)
     given[at] = rng.permutation(at)
     cuts = sorted(rng.integers(0, n + 1, 2))
-    parts = [Grouped.of(e.take(part)) for part in np.split(given, cuts)]
+    parts = [
+        across(e.take(part)) if mixed[n] else Grouped.of(e.take(part)) for n, part in enumerate(np.split(given, cuts))
+    ]
     csr = to_csr(parts, 4, 27)
     assert csr.indptr.tolist() == np.searchsorted(e.rows, np.arange(4, 28)).tolist()
     for mine, plain in zip(csr[1:], e[1:], strict=True):

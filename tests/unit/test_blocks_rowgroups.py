@@ -11,7 +11,9 @@ import pytest
 
 from recsys_spark.blocks import rowgroups
 from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, read_spans
-from recsys_spark.blocks.scan import spans
+from recsys_spark.blocks.scan import Scan, spans
+
+USER = Column("user", "user", "bigint")
 
 
 def test_spans_cover_every_row_once(tmp_path: Path) -> None:
@@ -20,7 +22,7 @@ def test_spans_cover_every_row_once(tmp_path: Path) -> None:
         files.append(str(tmp_path / f"{n}.parquet"))
         pq.write_table(pa.table({"user": np.arange(rows)}), files[-1], row_group_size=40)
     for tasks in (1, 2, 3, 7):
-        found = spans(files, tasks, 10)
+        found = spans(Scan([USER], files), tasks, 10)
         assert found is not None
         seen: dict = {}
         for span in (span for task in found for span in task):
@@ -29,8 +31,9 @@ def test_spans_cover_every_row_once(tmp_path: Path) -> None:
         assert all(rows == list(range(len(rows))) for rows in seen.values())
         assert len(found) == tasks
         assert max(sum(s.stop - s.start for s in task) for task in found) <= 161 / tasks * 1.3 + 1
-    assert len(spans(files, 100, 10) or []) == 16
-    assert spans([*files, str(tmp_path / "none.parquet")], 2, 10) is None
+    assert len(spans(Scan([USER], files), 100, 10) or []) == 16
+    assert spans(Scan([USER], [*files, str(tmp_path / "none.parquet")]), 2, 10) is None
+    assert spans(Scan([USER._replace(kind="int")], files), 2, 10) is None
 
 
 def test_a_span_is_cut_out_of_its_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
