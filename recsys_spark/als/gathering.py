@@ -104,11 +104,11 @@ class Gathering(Executor[FittedModel]):
                 factors=np.ascontiguousarray(snapshot[side][0]),
                 biases=snapshot[side][1],
                 counts=self._counts[side],
-                **sides[side]._asdict(),
+                **vars(sides[side]),
             )
             for side in (USERS, ITEMS)
         )
-        return FittedModel(user=user, item=item, **facts._asdict())
+        return FittedModel(user=user, item=item, **vars(facts))
 
     def publish(self, side: int, factors: F32, biases: F32) -> None:
         """Make a side's rows, factors (n, k) and biases (n,), those that other passes see from now on."""

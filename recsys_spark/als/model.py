@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -59,16 +59,26 @@ MEASURED = tuple(n for n in HISTORY_SCHEMA.names if n.startswith(("seconds", "by
 """Columns of the history that no two fits share: all others have the same bits."""
 
 
-class SideFacts(NamedTuple):
-    """What a model holds of a side beside its rows; fields as `SideModel`'s."""
+@dataclass(frozen=True, eq=False)
+class SideFacts:
+    """What a model holds of a side beside its rows.
+
+    columns: d feature columns, whose index is their position.
+    projection: float64 (d, k).  projection_bias: float64 (d,).
+    """
 
     columns: tuple[FeatureColumn, ...]
     projection: NDArray[np.float64]
     projection_bias: NDArray[np.float64]
 
 
-class FitFacts(NamedTuple):
-    """What a model holds beside its sides; fields as `FittedModel`'s."""
+@dataclass(frozen=True, eq=False)
+class FitFacts:
+    """What a model holds beside its sides.
+
+    clip: the scale that predictions are clipped to.  history: one row per iteration, HISTORY_SCHEMA.
+    best_iteration: the iteration these factors are of.  stop_reason: a sentence.
+    """
 
     mu: float
     clip: tuple[float, float]
@@ -79,15 +89,13 @@ class FitFacts(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class SideModel:
+class SideModel(SideFacts):
     """One side (users or items) of a fitted model: n rows, rank k, d feature columns.
 
     ids: pa.Array (n,) int64, string or large_string; sorted, unique, no null. Row numbers everywhere refer to it.
     factors: float32 (n, k), C-contiguous.  biases: float32 (n,).
     counts: float64 (n,), Σ weights of the row's training ratings; 0 means known by its features alone (the row then
         holds its prior).
-    columns: d feature columns, whose index is their position.
-    projection: float64 (d, k).  projection_bias: float64 (d,).
 
     Raises ValueError where shapes, types or the order of the ids do not fit.
     """
@@ -96,9 +104,6 @@ class SideModel:
     factors: NDArray[np.float32]
     biases: NDArray[np.float32]
     counts: NDArray[np.float64]
-    columns: tuple[FeatureColumn, ...]
-    projection: NDArray[np.float64]
-    projection_bias: NDArray[np.float64]
 
     def __post_init__(self) -> None:
         rows, width, rank = len(self.ids), len(self.columns), self.factors.shape[-1]
@@ -151,21 +156,11 @@ class SideModel:
 
 
 @dataclass(frozen=True, eq=False)
-class FittedModel:
-    """Everything a fit leaves behind; runs on the driver, in an executor's task or in a server alike.
-
-    clip: the scale that predictions are clipped to.  history: one row per iteration, HISTORY_SCHEMA.
-    best_iteration: the iteration these factors are of.  stop_reason: a sentence.
-    """
+class FittedModel(FitFacts):
+    """Everything a fit leaves behind; runs on the driver, in an executor's task or in a server alike."""
 
     user: SideModel
     item: SideModel
-    mu: float
-    clip: tuple[float, float]
-    settings: AlsSettings
-    history: pa.Table
-    best_iteration: int
-    stop_reason: str
 
     def __post_init__(self) -> None:
         if self.user.rank != self.item.rank:

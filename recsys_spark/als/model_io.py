@@ -87,7 +87,7 @@ def load_model(local_dir: str | Path) -> FittedModel:
             _read_side(source, name, facts, columns, rest.rank)
             for name, facts, columns in zip(SIDES, rest.rows, rest.sides, strict=True)
         )
-        return FittedModel(user=user, item=item, **rest.facts._asdict())
+        return FittedModel(user=user, item=item, **vars(rest.facts))
 
 
 class Rest(NamedTuple):
@@ -197,7 +197,7 @@ def _read_side(source: Path, name: str, facts: Mapping[str, Any], rest: SideFact
         factors=_matrix(rows["factors"], rank, np.float32, path),
         biases=rows["bias"].to_numpy().astype(np.float32),
         counts=rows["count"].to_numpy().astype(np.float64),
-        **rest._asdict(),
+        **vars(rest),
     )
     _check_finite(path, side.factors, side.biases)
     return side

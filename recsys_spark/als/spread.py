@@ -13,49 +13,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-
 from recsys_spark import lake
 from recsys_spark.als.model import FitFacts, FittedModel, SideFacts
 from recsys_spark.als.model_io import HISTORY, MODEL_JSON, SIDES, read_rest, rows_file, write_rest
 from recsys_spark.als.model_uri import load_model_uri
-from recsys_spark.als.settings import AlsSettings
-from recsys_spark.features.columns import FeatureColumn
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
 @dataclass(frozen=True, eq=False)
-class SpreadSide:
-    """One side (users or items) of a fitted model; fields as `SideModel`'s where they are named alike."""
+class SpreadSide(SideFacts):
+    """One side (users or items) of a fitted model."""
 
     rows: DataFrame  # id, factors array<float>, bias float, count double: each id once, in no order
     size: int
     rank: int
     ids: str  # int64 or string
-    columns: tuple[FeatureColumn, ...]
-    projection: NDArray[np.float64]
-    projection_bias: NDArray[np.float64]
 
     def __len__(self) -> int:
         return self.size
 
 
 @dataclass(frozen=True, eq=False)
-class SpreadModel:
-    """Everything a fit leaves behind; fields as `FittedModel`'s. ``uri``: where it is saved, None while it is not."""
+class SpreadModel(FitFacts):
+    """Everything a fit leaves behind. ``uri``: where it is saved, None while it is not."""
 
     user: SpreadSide
     item: SpreadSide
-    mu: float
-    clip: tuple[float, float]
-    settings: AlsSettings
-    history: pa.Table
-    best_iteration: int
-    stop_reason: str
     uri: str | None = None
 
     @property
@@ -89,10 +74,10 @@ def spread(
 ) -> SpreadModel:
     """A model of (users, items): rows, how many there are and their ids' type, columns and projections."""
     user, item = (
-        SpreadSide(rows=frame, size=size, rank=rank, ids=ids, **side._asdict())
+        SpreadSide(rows=frame, size=size, rank=rank, ids=ids, **vars(side))
         for frame, (size, ids), side in zip(rows, sizes, sides, strict=True)
     )
-    return SpreadModel(user=user, item=item, **facts._asdict(), uri=uri)
+    return SpreadModel(user=user, item=item, **vars(facts), uri=uri)
 
 
 def save_spread_uri(spark: SparkSession, model: SpreadModel, uri: str) -> None:
