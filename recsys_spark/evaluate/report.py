@@ -34,10 +34,10 @@ RANKED = {
     "mrr": "MRR",
     "hit_rate": "hit rate",
     "coverage": "coverage",
-    "novelty": "novelty, bits",
-    "popularity_share": "popular fifth",
+    "novelty": "novelty",
+    "popularity_share": "popular",
 }
-"""Headings of the ranking metrics that `ranking` defines."""
+"""Headings of the ranking metrics that `ranking` defines; novelty in bits, popular: share of the popular fifth."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -113,6 +114,10 @@ def test_top_n_scores_are_the_predictions_and_unknown_users_get_the_best_biases(
         taken = row >= 0
         ids = model.item.ids.take(pa.array(row[taken]))
         np.testing.assert_array_equal(score[taken], model.predict(pa.array([user] * len(ids)), ids, clip=False))
+    assert "_catalogue" in vars(model)
+    travelled = copy.copy(model)  # as pickle and a broadcast do
+    assert "_catalogue" not in vars(travelled)
+    np.testing.assert_array_equal(travelled.top_n(users, 4, seen=seen)[0], rows)
 
 
 def test_top_n_of_a_model_without_users() -> None:

@@ -122,6 +122,15 @@ def test_the_same_bits_for_any_batch_and_company() -> None:
     np.testing.assert_array_equal(first[0][40:41], alone[0])
 
 
+def test_processors_with_fewer_registers_take_fewer_users_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    P, b, Q, c = draw(11, 10, 300, 7, 0)
+    first = top_n_items(MU, P, b, Q, c, 6)
+    monkeypatch.setattr(topk, "TOGETHER", (0,) * (3 if len(topk.TOGETHER) == 12 else 12))
+    second = top_n_items(MU, P, b, Q, c, 6)
+    np.testing.assert_array_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], second[1])
+
+
 def test_panels_that_cannot_win_are_skipped_and_nothing_is_lost() -> None:
     """Factors shrink along the items, as those of rare films do: a bound must end the search, and end it rightly."""
     P, b, Q, c = draw(5, 30, 6000, 8, 0)
