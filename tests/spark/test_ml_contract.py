@@ -43,6 +43,8 @@ def test_the_values_tried_are_of_all_params() -> None:
 @pytest.mark.parametrize(("theirs", "ours"), [(ALS, BlockALS), (ALSModel, BlockALSModel)], ids=["als", "model"])
 def test_params_accessors_and_methods(theirs: type, ours: type) -> None:
     recommend = {name for name in members(theirs) if name.startswith("recommend")}
+    if any(name.startswith("recommend") for name in members(ours)):
+        recommend = set()
     assert params_of(theirs) - params_of(ours) == set()
     assert members(theirs) - members(ours) - recommend == set()
 
