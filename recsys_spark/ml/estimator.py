@@ -24,9 +24,10 @@ from recsys_spark.blocks.published import PublishedBlocks
 from recsys_spark.errors import ConfigError, DataError
 from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.features.graph import table_graph
+from recsys_spark.frames import check_classic
 from recsys_spark.ml.model import BlockALSModel
 from recsys_spark.ml.params import BlockAlsParams, check_names
-from recsys_spark.ml.ratings import check_classic, offence, rating_columns
+from recsys_spark.ml.ratings import offence, rating_columns
 from recsys_spark.ml.running import How, run_fit
 from recsys_spark.ml.shared import Shared
 

@@ -13,7 +13,8 @@ from recsys_spark.als.explain import explain
 from recsys_spark.als.model import FittedModel
 from recsys_spark.blocks.layout import SIDE_NAMES, USERS
 from recsys_spark.errors import DataError
-from recsys_spark.ml.ratings import check_classic, model_id_column, offence, rating_columns
+from recsys_spark.frames import check_classic, model_id_column
+from recsys_spark.ml.ratings import offence, rating_columns
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -15,7 +15,8 @@ from recsys_spark.als.foldin import Folded, fold_in, side_of
 from recsys_spark.als.model import FittedModel
 from recsys_spark.blocks.layout import SIDE_NAMES, other
 from recsys_spark.errors import DataError, RecsysError
-from recsys_spark.ml.ratings import check_classic, model_id_column, offence, rating_columns
+from recsys_spark.frames import check_classic, model_id_column
+from recsys_spark.ml.ratings import offence, rating_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,12 +18,12 @@ from recsys_spark.als.foldin import Folded, merged, side_of
 from recsys_spark.als.model import FittedModel, Unknown
 from recsys_spark.als.spread import SpreadModel, SpreadSide
 from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.frames import check_classic, model_id_column
 from recsys_spark.ml.explain import explain_frame
 from recsys_spark.ml.foldin import fold_frame, only
 from recsys_spark.ml.from_spark import fitted_from_spark
 from recsys_spark.ml.joined import joined_predictions
 from recsys_spark.ml.params import BlockAlsModelParams
-from recsys_spark.ml.ratings import check_classic, model_id_column
 from recsys_spark.ml.recommend import Recommends
 from recsys_spark.ml.similar import similar_frame
 from recsys_spark.ml.summary import BlockALSTrainingSummary

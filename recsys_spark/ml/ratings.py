@@ -8,55 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from recsys_spark.errors import DataError
+from recsys_spark.frames import check_columns, id_column, quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 IDS = ("user", "item")
 _SHOWN = 5
-
-
-def check_classic(dataset: DataFrame) -> None:
-    """Raise DataError for a DataFrame of a Spark Connect session, which has no RDDs."""
-    if type(dataset).__module__.startswith("pyspark.sql.connect"):
-        raise DataError(
-            "BlockALS works on RDDs, which a Spark Connect session does not have: use a classic session "
-            "(SparkSession.builder.master(...), or spark.api.mode=classic)"
-        )
-
-
-def id_column(dataset: DataFrame, column: str, side: str) -> Column:
-    """An id column as it is, or as a long where it holds floats or decimals: null there for what is not whole.
-
-    Raises
-    ------
-    DataError
-        The column is missing, or of a type that ids cannot have.
-    """
-    check_columns(dataset, {side: column})
-    kind = dataset.schema[column].dataType
-    found = F.col(_quoted(column))
-    if isinstance(kind, T.IntegralType | T.StringType):
-        return found
-    if isinstance(kind, T.FractionalType):
-        whole = found.try_cast("long")
-        return F.when(whole.cast(kind) == found, whole)
-    raise DataError(
-        f"column {column!r} is {kind.simpleString()}: {side} ids are integers, strings, or numbers that are whole"
-    )
-
-
-def model_id_column(dataset: DataFrame, column: str, side: str, ids: pa.DataType) -> Column:
-    """`id_column` in the type of a model's ids; DataError where it cannot be."""
-    found, kind = id_column(dataset, column, side), dataset.schema[column].dataType
-    if pa.types.is_integer(ids) == isinstance(kind, T.StringType):
-        raise DataError(f"{side} column {column!r} is {kind.simpleString()}, but the model's {side} ids are {ids}")
-    return found.cast("long") if pa.types.is_integer(ids) else found
 
 
 def rating_columns(dataset: DataFrame, wanted: Mapping[str, str]) -> DataFrame:
@@ -76,19 +38,11 @@ def rating_columns(dataset: DataFrame, wanted: Mapping[str, str]) -> DataFrame:
                 raise DataError(
                     f"column {wanted[name]!r} is {kind.simpleString()}: a {name} is a number; cast it first"
                 )
-            columns[name] = F.col(_quoted(wanted[name])).cast("double")
+            columns[name] = F.col(quoted(wanted[name])).cast("double")
     columns.setdefault("rating", F.lit(1.0))
     if "held_out" in wanted:
-        columns["held_out"] = F.coalesce(F.col(_quoted(wanted["held_out"])).cast("boolean"), F.lit(False))
+        columns["held_out"] = F.coalesce(F.col(quoted(wanted["held_out"])).cast("boolean"), F.lit(False))
     return dataset.select(*(column.alias(name) for name, column in columns.items()))
-
-
-def check_columns(dataset: DataFrame, wanted: Mapping[str, str]) -> None:
-    """Raise DataError that names the columns that are missing and those that there are."""
-    missing = {name: column for name, column in wanted.items() if column not in dataset.columns}
-    if missing:
-        lacking = ", ".join(f"{column!r} (of the {name})" for name, column in missing.items())
-        raise DataError(f"no column {lacking} in the data, which have {', '.join(dataset.columns)}")
 
 
 def offence(dataset: DataFrame, wanted: Mapping[str, str]) -> DataError | None:
@@ -101,7 +55,7 @@ def offence(dataset: DataFrame, wanted: Mapping[str, str]) -> DataError | None:
     lines = []
     for (column, what, bad), count in zip(faults, counts, strict=True):
         if count:
-            shown = dataset.where(bad).select(*(F.col(_quoted(c)) for c in dict.fromkeys(wanted.values())))
+            shown = dataset.where(bad).select(*(F.col(quoted(c)) for c in dict.fromkeys(wanted.values())))
             rows = [row.asDict() for row in shown.limit(_SHOWN).collect()]
             lines.append(f"column {column!r} holds {what} in {count} row(s); the first: {rows}")
     return DataError("; ".join(lines) + ". Drop or mend them") if lines else None
@@ -111,22 +65,17 @@ def _faults(dataset: DataFrame, wanted: Mapping[str, str]) -> list[tuple[str, st
     """(column, what is wrong, which rows) of all that can be wrong."""
     faults: list[tuple[str, str, Column]] = []
     for side in IDS:
-        found = F.col(_quoted(wanted[side]))
+        found = F.col(quoted(wanted[side]))
         faults.append((wanted[side], "null ids", found.isNull()))
         if isinstance(dataset.schema[wanted[side]].dataType, T.FractionalType):
             broken = found.isNotNull() & id_column(dataset, wanted[side], side).isNull()
             faults.append((wanted[side], f"{side} ids that are not whole", broken))
     for name in ("rating", "weight"):
         if name in wanted:
-            value = F.col(_quoted(wanted[name])).cast("double")
+            value = F.col(quoted(wanted[name])).cast("double")
             infinite = F.abs(value.cast("float")) == float("inf")
             faults.append((wanted[name], f"null or NaN {name}s", value.isNull() | F.isnan(value)))
             faults.append((wanted[name], f"infinite {name}s", infinite))
     if "weight" in wanted:
-        faults.append((wanted["weight"], "negative weights", F.col(_quoted(wanted["weight"])) < 0))
+        faults.append((wanted["weight"], "negative weights", F.col(quoted(wanted["weight"])) < 0))
     return faults
-
-
-def _quoted(column: str) -> str:
-    """A column's name so that a dot in it is no path."""
-    return "`" + column.replace("`", "``") + "`"

@@ -13,7 +13,7 @@ from recsys_spark.als.model import FittedModel
 from recsys_spark.als.similar import Neighbours, check_metric
 from recsys_spark.blocks.layout import SIDE_NAMES
 from recsys_spark.errors import ConfigError
-from recsys_spark.ml.ratings import check_classic, model_id_column
+from recsys_spark.frames import check_classic, model_id_column
 
 if TYPE_CHECKING:
     from pyspark.core.broadcast import Broadcast

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from recsys_spark.als.model import FittedModel, SideModel
 from recsys_spark.blocks.layout import SIDE_NAMES, USERS
 from recsys_spark.errors import DataError
+from recsys_spark.frames import model_id_column
 from recsys_spark.score.finder import ID, OTHER, RATING, RECOMMENDATIONS, Ranking, for_ids, for_profiles, for_rows
 
 if TYPE_CHECKING:
@@ -74,10 +75,10 @@ def recommend_ids(
     if ids is None:
         wanted = spark.createDataFrame(pa.table({ID: (model.user, model.item)[side].ids}))
     else:
-        wanted = ids.select(id_column(ids, names[side], model, side).alias(ID)).where(F.col(ID).isNotNull())
+        wanted = ids.select(_ids(ids, names, model, side).alias(ID)).where(F.col(ID).isNotNull())
     pairs = None
     if seen is not None:
-        mine, others = (id_column(seen, names[s], model, s).alias(name) for s, name in ((side, ID), (other, OTHER)))
+        mine, others = (_ids(seen, names, model, s).alias(name) for s, name in ((side, ID), (other, OTHER)))
         pairs = seen.select(mine, others).where(F.col(ID).isNotNull() & F.col(OTHER).isNotNull())
         if ids is not None:  # few of the pairs may matter
             pairs = pairs.join(wanted.distinct(), ID, "left_semi")
@@ -111,26 +112,14 @@ def recommend_profiles(
 
 def candidate_rows(model: FittedModel, side: int, frame: DataFrame, name: str) -> NDArray[np.int64]:
     """Row numbers of the ids in a column, ascending, unknown ones and nulls left out; collects the distinct ids."""
-    found = frame.select(id_column(frame, name, model, side).alias(ID)).distinct().toArrow()
+    ids = model_id_column(frame, name, SIDE_NAMES[side], (model.user, model.item)[side].ids.type)
+    found = frame.select(ids.alias(ID)).distinct().toArrow()
     rows = np.unique((model.user, model.item)[side].index(found.column(0)))
     return rows[rows >= 0]
 
 
-def id_column(frame: DataFrame, name: str, model: FittedModel, side: int) -> Column:
-    """A column of ids in the type of the model's; DataError where it is missing or cannot be."""
-    from pyspark.sql import functions as F
-    from pyspark.sql import types as T
-
-    if name not in frame.columns:
-        raise DataError(f"no {SIDE_NAMES[side]} column {name!r} in the data; it has {', '.join(frame.columns)}")
-    kind, ids = frame.schema[name].dataType, (model.user, model.item)[side]
-    wanted = _kind(ids)
-    if not isinstance(kind, (T.IntegralType if wanted == "bigint" else T.StringType, T.NullType)):
-        raise DataError(
-            f"{SIDE_NAMES[side]} column {name!r} is {kind.simpleString()}, but the model's {SIDE_NAMES[side]} ids are "
-            f"{wanted}: cast it first"
-        )
-    return F.col(f"`{name}`").cast(wanted)
+def _ids(frame: DataFrame, names: tuple[str, str], model: FittedModel, side: int) -> Column:
+    return model_id_column(frame, names[side], SIDE_NAMES[side], (model.user, model.item)[side].ids.type)
 
 
 def _kind(side: SideModel) -> str:

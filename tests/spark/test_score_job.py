@@ -86,9 +86,9 @@ def test_a_broadcast_stays_the_caller_s(spark: SparkSession) -> None:
 
 def test_refuses_tables_without_the_columns_and_a_senseless_number(spark: SparkSession) -> None:
     users = model_users(spark, random_model())
-    with pytest.raises(DataError, match="no user column 'user' in the data; it has member"):
+    with pytest.raises(DataError, match=r"no column 'user' \(of the user\) in the data, which have member"):
         recommend(spark, random_model(), users.withColumnRenamed("user", "member"), None, Ranking(2), DAY)
-    with pytest.raises(DataError, match="no item column 'item' in the data; it has user"):
+    with pytest.raises(DataError, match=r"no column 'item' \(of the item\) in the data, which have user"):
         recommend(spark, random_model(), None, users, Ranking(2), DAY)
     with pytest.raises(DataError, match="must be at least 1, found 0"):
         recommend(spark, random_model(), None, None, Ranking(0), DAY)

@@ -29,6 +29,7 @@ ORDER = [
     {"features"},
     {"blocks"},
     {"als"},
+    {"frames"},
     {"score.finder", "score.topn"},
     {"daemon"},
     {"ml"},

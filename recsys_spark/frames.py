@@ -1,0 +1,66 @@
+"""Columns of DataFrames that users give: whether they are there, and ids in the type that is wanted. Driver, no job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from recsys_spark.errors import DataError
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+
+def check_classic(dataset: DataFrame) -> None:
+    """Raise DataError for a DataFrame of a Spark Connect session, which has no RDDs."""
+    if type(dataset).__module__.startswith("pyspark.sql.connect"):
+        raise DataError(
+            "BlockALS works on RDDs, which a Spark Connect session does not have: use a classic session "
+            "(SparkSession.builder.master(...), or spark.api.mode=classic)"
+        )
+
+
+def check_columns(dataset: DataFrame, wanted: Mapping[str, str]) -> None:
+    """Raise DataError that names the columns that are missing and those that there are."""
+    missing = {name: column for name, column in wanted.items() if column not in dataset.columns}
+    if missing:
+        lacking = ", ".join(f"{column!r} (of the {name})" for name, column in missing.items())
+        raise DataError(f"no column {lacking} in the data, which have {', '.join(dataset.columns)}")
+
+
+def id_column(dataset: DataFrame, column: str, side: str) -> Column:
+    """An id column as it is, or as a long where it holds floats or decimals: null there for what is not whole.
+
+    Raises
+    ------
+    DataError
+        The column is missing, or of a type that ids cannot have.
+    """
+    check_columns(dataset, {side: column})
+    kind = dataset.schema[column].dataType
+    found = F.col(quoted(column))
+    if isinstance(kind, T.IntegralType | T.StringType):
+        return found
+    if isinstance(kind, T.FractionalType):
+        whole = found.try_cast("long")
+        return F.when(whole.cast(kind) == found, whole)
+    raise DataError(
+        f"column {column!r} is {kind.simpleString()}: {side} ids are integers, strings, or numbers that are whole"
+    )
+
+
+def model_id_column(dataset: DataFrame, column: str, side: str, ids: pa.DataType) -> Column:
+    """`id_column` in the type of a model's ids; DataError where it cannot be."""
+    found, kind = id_column(dataset, column, side), dataset.schema[column].dataType
+    if pa.types.is_integer(ids) == isinstance(kind, T.StringType):
+        raise DataError(f"{side} column {column!r} is {kind.simpleString()}, but the model's {side} ids are {ids}")
+    return found.cast("long") if pa.types.is_integer(ids) else found
+
+
+def quoted(column: str) -> str:
+    """A column's name so that a dot in it is no path."""
+    return "`" + column.replace("`", "``") + "`"
