@@ -82,11 +82,11 @@ class Executor(ABC, Generic[Model]):
     def close(self) -> None:
         """Leave nothing behind: no file, broadcast or persisted RDD."""
 
-    def map(self, side: int, task: Work[Result], needs: Needs = Needs.OTHER) -> list[Result]:
+    def map(self, side: int, task: Work[Result], needs: Needs) -> list[Result]:
         """The results of `run`, metered."""
         return self._metered(self.run(side, task, needs))
 
-    def settled(self, side: int, task: Work[tuple[work.Rows, Result]], needs: Needs = Needs.OTHER) -> list[Result]:
+    def settled(self, side: int, task: Work[tuple[work.Rows, Result]], needs: Needs) -> list[Result]:
         """The results of `settle`, metered."""
         return self._metered(self.settle(side, task, needs))
 
@@ -121,7 +121,7 @@ class Executor(ABC, Generic[Model]):
 
     def edge_energy(self, side: int, scale: float) -> int:
         """The energy of a side's graph without α, on the grid."""
-        return sum(self.map(side, partial(work.edge_block, scale=scale)))
+        return sum(self.map(side, partial(work.edge_block, scale=scale), Needs.OWN))
 
     def half_sweep(self, order: work.Order) -> tuple[SweepSums, int, work.Shown]:
         """Solve one side and publish it; returns its sums, the validation error's, and what there is to know of it.
@@ -130,8 +130,8 @@ class Executor(ABC, Generic[Model]):
 
         Raises FitError naming the side and id of a row that has no solution.
         """
-        needs = Needs.OTHER | Needs.MINE if order.biases_only else Needs.OTHER
-        parts = sorted(self.settled(order.side, partial(work.sweep_block, order=order), needs), key=lambda p: p.start)
+        task = partial(work.sweep_block, order=order)
+        parts = sorted(self.settled(order.side, task, order.needs), key=lambda p: p.start)
         for p in parts:
             self._check(order.side, p.start, p.sums.failed)
         sums = SweepSums(
@@ -146,31 +146,29 @@ class Executor(ABC, Generic[Model]):
 
     def projection_sums(self, order: work.Order, scales: Scales) -> ProjectionSums:
         """Both sums of the projection's normal equations over all blocks of a side. Errors as `half_sweep`."""
-        return self._added(order.side, partial(project_work.project_block, order=order, scales=scales))
+        return self._added(order, partial(project_work.project_block, order=order, scales=scales))
 
     def projection_gradient(self, order: work.Order, scales: Scales) -> ProjectionSums:
         """The right-hand side of those equations, and about the diagonal of the left."""
-        return self._added(order.side, partial(project_work.gradient_block, order=order, scales=scales))
+        return self._added(order, partial(project_work.gradient_block, order=order, scales=scales))
 
     def projection_product(self, order: work.Order, scales: Scales, direction: F64) -> ProjectionSums:
         """Their left-hand side without the ridge times a direction (d, k + 1), negative, as the right-hand side."""
-        return self._added(
-            order.side, partial(project_work.product_block, order=order, scales=scales, direction=direction)
-        )
+        return self._added(order, partial(project_work.product_block, order=order, scales=scales, direction=direction))
 
     def held_sums(self, order: work.Order, scales: Scales, whole: bool) -> ProjectionSums:
         """Those of rows that are held fixed (`kernels.held`): both sides, or not ``whole``, as the gradient."""
-        return self._added(order.side, partial(project_work.held_block, order=order, scales=scales, whole=whole))
+        return self._added(order, partial(project_work.held_block, order=order, scales=scales, whole=whole))
 
     def held_product(self, order: work.Order, scales: Scales, direction: F64) -> ProjectionSums:
         """As `projection_product`, of rows that are held fixed."""
         task = partial(project_work.held_product_block, order=order, scales=scales, direction=direction)
-        return self._added(order.side, task)
+        return self._added(order, task)
 
-    def _added(self, side: int, task: Work[project_work.Projected]) -> ProjectionSums:
-        parts = self.map(side, task)
+    def _added(self, order: work.Order, task: Work[project_work.Projected]) -> ProjectionSums:
+        parts = self.map(order.side, task, order.needs)
         for p in parts:
-            self._check(side, p.start, p.sums.failed)
+            self._check(order.side, p.start, p.sums.failed)
         self.meter.moved += sum(p.sums.normal.nbytes + p.sums.right.nbytes for p in parts)
         return ProjectionSums(sum(p.sums.normal for p in parts), sum(p.sums.right for p in parts), -1)  # type: ignore[arg-type]
 

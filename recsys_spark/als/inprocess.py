@@ -46,7 +46,8 @@ class LocalExchange:
         if Needs.MINE in needs:
             mine = Rows(block.start, *(array[rows] for array in self._mine[block.side]))
         across = self._rows[other(block.side)] if Needs.OTHER in needs else NO_OTHER
-        return View(across, kept, own=self._own.get(block.side, NO_OWN), own_start=block.start, mine=mine)
+        own = self._own[block.side] if Needs.OWN in needs else NO_OWN
+        return View(across, kept, own=own, own_start=block.start, mine=mine)
 
 
 class InProcess(Gathering):

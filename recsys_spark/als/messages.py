@@ -50,7 +50,10 @@ class Inbox:
         self.counts: dict[int, Counts] = {}
         self._messages: dict[tuple[int, Kind], list[Message]] = {}
         for element in elements:
-            if isinstance(element, Handle) or isinstance(element[1], bytes | bytearray):
+            if isinstance(element, Handle):
+                self.blocks.setdefault(element.slot, element)
+                continue
+            if isinstance(element[1], bytes | bytearray):  # its handle missed
                 self.blocks[element[0]] = element
                 continue
             _, (slot, content) = element
@@ -61,7 +64,7 @@ class Inbox:
             elif isinstance(content, Counts):
                 self.counts[slot] = content
 
-    def rows(self, slot: int, kind: Kind, width: int | None = None) -> F32:
+    def rows(self, slot: int, kind: Kind) -> F32:
         """Rows of a kind for a block, ordered by where they come from."""
         parts = sorted(self._messages.get((slot, kind), ()), key=lambda m: m.source)
         return np.concatenate([p.rows for p in parts]) if parts else NO_OWN
@@ -82,14 +85,17 @@ class Inbox:
         """What the block needs; ``fixed``: its biases are."""
         view = View()
         if Needs.OTHER in needs:
-            across, own = self.rows(slot, Kind.ACROSS), self.rows(slot, Kind.OWN)
+            across = self.rows(slot, Kind.ACROSS)
             assert block.refers is not None
-            assert block.neighbours is not None
-            if len(across) != len(block.refers) or len(own) not in (0, len(block.neighbours)):
+            if len(across) != len(block.refers):
                 return Lost(slot)
-            view = view._replace(other=_other(across), own=own)
-            if len(own):
-                view = view._replace(own_start=int(np.searchsorted(block.neighbours, block.start)))
+            view = view._replace(other=_other(across))
+        if Needs.OWN in needs:
+            own = self.rows(slot, Kind.OWN)
+            assert block.neighbours is not None
+            if len(own) != len(block.neighbours):
+                return Lost(slot)
+            view = view._replace(own=own, own_start=int(np.searchsorted(block.neighbours, block.start)))
         if Needs.MINE in needs or fixed:
             mine = self.mine(slot, block.start)
             if len(mine.biases) != block.n_rows:

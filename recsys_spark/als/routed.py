@@ -4,13 +4,14 @@ A pass that makes rows is the map side of a shuffle. What a block has to send go
 to it, its own rows to its own partition, and its sums to one more partition, the only one that the driver reads: one
 job, and the shuffle's files are where rows stay until the next pass over either side reads them. A lost file is
 computed anew from those before, back to the last checkpoint, from which rows are read back so that what led there can
-be forgotten.
+be forgotten. The chain of passes since then is kept, to be gone through again where that fails.
 
 Blocks, routes and rows are partitioned alike, so a pass joins them without moving anything.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,17 +34,24 @@ from recsys_spark.blocks.residency import Miss
 from recsys_spark.blocks.transfer import fast_transfer
 from recsys_spark.errors import FitError
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from pyspark import RDD
     from pyspark.core.broadcast import Broadcast
     from pyspark.sql import DataFrame, SparkSession
 
 
-class _Sent(NamedTuple):
-    """Rows of a side on their way, and how to send them again from records."""
+class _Link(NamedTuple):
+    """A pass that made rows, as one of a chain: what it read and what came of it."""
 
+    work: tasks.Pass
+    inputs: tuple[int, ...]  # numbers of links
+    given: RDD[Any] | None
     rows: RDD[Any]
-    again: Callable[[], _Sent]
+
+
+_ATTEMPTS = 3
 
 
 class RoutedStages(Executor[SpreadModel]):
@@ -79,9 +87,11 @@ class RoutedStages(Executor[SpreadModel]):
         self._spark, self._sc, self._shared_plan = spark, spark.sparkContext, plan
         self._home, self._rank, self._layout = home, rank, plan.value.layout
         self._fixed: set[int] = set()
-        self._sent: dict[int, _Sent] = {}
+        self._links: dict[int, _Link] = {}  # by number, in order
+        self._latest: dict[int, int] = {}  # the link that made a side's rows as they are
         self._made: list[RDD[Any]] = []
-        self._old = 0  # of those made, how many came before rows were last read back
+        self._read_back = 0  # how many of those were made before rows were last read back
+        self._count = 0
         self._resident = Resident(self._sc, records, fit, partial(tasks.lay_out, layout=self._layout))
         wanted = self._resident.handles.mapPartitions(tasks.wanted)
         self._routes: RDD[Any] = wanted.partitionBy(self._layout.partitions, int)
@@ -95,19 +105,21 @@ class RoutedStages(Executor[SpreadModel]):
 
     def run(self, side: int, task: Work[Any], needs: Needs) -> list[Done]:
         """See `Executor`."""
-        resident, results, slots = self._resident, [], self._resident.slots[side]
-        for blocks in (resident.handles, resident.records):
-            work = self._pass(side, task, needs, slots)
-            joined = self._beside(blocks, self._inputs(side, needs))
-            found = resident.run(joined, partial(tasks.measure, work=work), slots)
-            if any(isinstance(r, Lost) for r in found):
-                self._send_again(side, needs)
-                return self.run(side, task, needs)
-            results += [r for r in found if not isinstance(r, Miss)]
-            slots = [r.slot for r in found if isinstance(r, Miss)]
-            if not slots:
-                break
-        return results
+        resident = self._resident
+
+        def measured() -> list[Any]:
+            results, slots = [], resident.slots[side]
+            for blocks in (resident.handles, resident.records):
+                work = self._pass(side, task, needs, slots)
+                joined = self._beside(blocks, self._rows_of(self._inputs(side, needs, work.fixed)))
+                found = resident.run(joined, partial(tasks.measure, work=work), slots)
+                results += [r for r in found if not isinstance(r, Miss)]
+                slots = [r.slot for r in found if isinstance(r, Miss)]
+                if not slots:
+                    break
+            return results
+
+        return self._whole(measured)
 
     def settle(self, side: int, task: Work[tuple[Rows, Any]], needs: Needs) -> list[Done]:
         """See `Executor`."""
@@ -122,28 +134,30 @@ class RoutedStages(Executor[SpreadModel]):
     ) -> tuple[float, float]:
         """See `Executor`; rows find their blocks by id."""
         if side == USERS:
-            self._old = len(self._made)
+            self._read_back = len(self._made)
         task = partial(restart.place_block, biases=biases, nonnegative=nonnegative)
         needs = Needs.NOTHING if biases else Needs.MINE
         found = self._settle(side, task, needs, given=self._given(side, model))
         largest = np.array([d.result for d in found])
         return float(largest[:, 0].max()), float(largest[:, 1].max())
 
-    def snapshot(self) -> list[RDD[Any]]:
-        """See `Executor`."""
-        return [self._sent[side].rows for side in (USERS, ITEMS)]
+    def snapshot(self) -> list[int]:
+        """See `Executor`: numbers of links."""
+        return [self._latest[side] for side in (USERS, ITEMS)]
 
     def adopt(self, model: SpreadModel) -> list[DataFrame]:
         """See `Executor`. Rows were just read back: the shuffles that led to the checkpoint are removed."""
-        for rows in self._made[: self._old]:
+        for rows in self._made[: self._read_back]:
             self._remove(rows)
-        self._made, self._old = self._made[self._old :], 0
+        kept = {id(rows) for rows in self._made[self._read_back :]}
+        self._links = {number: link for number, link in self._links.items() if id(link.rows) in kept}
+        self._made, self._read_back = self._made[self._read_back :], 0
         return [model.user.rows, model.item.rows]
 
     def model(self, snapshot: Sequence[Any], sides: Sequence[SideFacts], facts: FitFacts) -> SpreadModel:
         """See `Executor`; rows lazily, while the executor is open."""
         ids = [self.plan.side(side).ids for side in (USERS, ITEMS)]
-        frames = [self._frame(side, rows) for side, rows in enumerate(snapshot)]
+        frames = [self._frame(side, taken) for side, taken in enumerate(snapshot)]
         return spread(frames, [(len(i), str(i.type)) for i in ids], sides, facts, self._rank)
 
     def finished(self, model: SpreadModel) -> SpreadModel:
@@ -159,58 +173,80 @@ class RoutedStages(Executor[SpreadModel]):
             self._routes.unpersist()
             for rows in self._made:
                 self._remove(rows)
-            self._made, self._sent = [], {}
+            self._made, self._links, self._latest = [], {}, {}
 
     def _pass(self, side: int, task: Work[Any], needs: Needs, slots: Iterable[int]) -> tasks.Pass:
-        fit, fixed = self._resident.fit, side in self._fixed
-        return tasks.Pass(fit, self._layout, frozenset(slots), side, task, needs, fixed, self._rank)
+        # What needs no rows does not need its biases either, be they fixed or not.
+        fixed = side in self._fixed and bool(needs)
+        return tasks.Pass(self._resident.fit, self._layout, frozenset(slots), side, task, needs, fixed, self._rank)
 
-    def _inputs(self, side: int, needs: Needs) -> list[RDD[Any]]:
-        """The rows that a pass over a side reads."""
-        sides = {other(side), side} if Needs.OTHER in needs else set()
-        if Needs.MINE in needs or side in self._fixed:
+    def _inputs(self, side: int, needs: Needs, fixed: bool) -> tuple[int, ...]:
+        """The links whose rows a pass over a side reads."""
+        sides = {other(side)} if Needs.OTHER in needs else set()
+        if needs & (Needs.OWN | Needs.MINE) or fixed:
             sides.add(side)
-        return [self._sent[s].rows for s in sorted(sides) if s in self._sent]
+        return tuple(self._latest[s] for s in sorted(sides))
+
+    def _rows_of(self, inputs: Iterable[int]) -> list[RDD[Any]]:
+        return [self._links[number].rows for number in inputs]
 
     def _settle(
         self, side: int, task: Work[tuple[Rows, Any]], needs: Needs, given: RDD[Any] | None = None
     ) -> list[Done]:
         work = self._pass(side, task, needs, self._resident.slots[side])
-        inputs = [*self._inputs(side, needs), *([given] if given is not None else [])]
+        inputs, number = self._inputs(side, needs, work.fixed), self._count
+        self._count += 1
 
-        def send(blocks: RDD[Any]) -> _Sent:
-            joined = self._beside(blocks, [self._routes, *inputs])
-            made = joined.mapPartitions(partial(tasks.send, work=work))
-            rows: RDD[Any] = made.partitionBy(self._layout.partitions, int)
-            self._made.append(rows)
-            return _Sent(rows, lambda: send(self._resident.records))
+        def send() -> list[Any]:
+            self._links[number], found = self._send(work, inputs, given)
+            return found
 
-        found: list[Any] = []
-        for blocks in (self._resident.handles, self._resident.records):
-            sent = send(blocks)
-            found = self._sc.runJob(sent.rows, tasks.mail, [self._layout.partitions - 1])
-            if any(isinstance(r, Lost) for r in found):
-                self._send_again(side, needs)
-                return self._settle(side, task, needs, given)
-            if not any(isinstance(r, Miss) for r in found):
-                break
-        self._sent[side] = sent
+        found: list[Any] = self._whole(send)
+        self._latest[side] = number
         return found
 
-    def _send_again(self, side: int, needs: Needs) -> None:
-        """Rows that a lost executor had sent were computed anew where a block's file is not: send them from records."""
-        for each in {other(side), side} if Needs.OTHER in needs else {side}:
-            if each in self._sent:
-                self._sent[each] = self._sent[each].again()
-        if any(
-            isinstance(r, Miss | Lost)
-            for sent in self._sent.values()
-            for r in self._sc.runJob(sent.rows, tasks.mail, [self._layout.partitions - 1])
-        ):
-            raise FitError(
-                "rows that an executor had sent are lost, and so is what they were computed from; fit again: with a "
-                "checkpointDir the fit goes on from its last checkpoint"
+    def _send(self, work: tasks.Pass, inputs: tuple[int, ...], given: RDD[Any] | None) -> tuple[_Link, list[Any]]:
+        """Make rows, and what the driver has to know of them. One job; two where a block's file is missing."""
+        others = [self._routes, *self._rows_of(inputs), *([given] if given is not None else [])]
+        found: list[Any] = []
+        missing: list[int] = []
+        for _ in range(2):
+            joined = self._beside(self._resident.handles, [*others, *self._records_of(missing)])
+            rows: RDD[Any] = joined.mapPartitions(partial(tasks.send, work=work)).partitionBy(
+                self._layout.partitions, int
             )
+            self._made.append(rows)
+            found = self._sc.runJob(rows, tasks.mail, [self._layout.partitions - 1])
+            missing = [r.slot for r in found if isinstance(r, Miss)]
+            if not missing:
+                break
+        return _Link(work, inputs, given, rows), found
+
+    def _records_of(self, slots: Sequence[int]) -> list[RDD[Any]]:
+        """The records of some blocks' partitions."""
+        if not slots:
+            return []
+        wanted = frozenset(self._resident.partitions(slots))
+        only = partial(tasks.only, partitions=wanted)
+        return [self._resident.records.mapPartitionsWithIndex(only, preservesPartitioning=True)]
+
+    def _whole(self, passed: Callable[[], list[Any]]) -> list[Any]:
+        """The results of a pass to which all rows came that its blocks refer to.
+
+        Rows are lost where an executor is, and Spark computes what it had sent anew, with a block whose file is not
+        where the task runs. All rows since they were last read back are then made once more, by passes that can say so.
+        """
+        for _ in range(_ATTEMPTS):
+            found = passed()
+            if not any(isinstance(r, Lost | Miss) for r in found):
+                return found
+            log.warning("rows that an executor had sent are lost: making them again")
+            for number, link in list(self._links.items()):
+                self._links[number], _ = self._send(link.work, link.inputs, link.given)
+        raise FitError(
+            "executors are lost faster than what they had sent can be made again; fit again: with a checkpointDir the "
+            "fit goes on from its last checkpoint"
+        )
 
     def _beside(self, blocks: RDD[Any], others: Sequence[RDD[Any]]) -> RDD[Any]:
         """One RDD of elements that lie in the same partitions; tasks run where their block is.
@@ -230,26 +266,27 @@ class RoutedStages(Executor[SpreadModel]):
         return joined
 
     def _given(self, side: int, model: SpreadModel | FittedModel) -> RDD[Any]:
-        rows = _rows_of(self._spark, model, side)
+        rows = _known_rows(self._spark, model, side)
         find = partial(tasks.find_blocks, plan=self._shared_plan, side=side)
         with fast_transfer(self._spark):
             found = rows.select("id", "factors", "bias").mapInArrow(find, "slot int, places binary, rows binary").rdd
         sent = found.map(partial(tasks.give, side=side, layout=self._layout, rank=self._rank))
         return sent.partitionBy(self._layout.partitions, int)
 
-    def _frame(self, side: int, rows: Any) -> DataFrame:
-        """(id, factors, bias, count) of rows on their way, or of a saved model as it is."""
-        from pyspark import RDD as SparkRDD
+    def _frame(self, side: int, taken: Any) -> DataFrame:
+        """(id, factors, bias, count) of a link's rows, or of a saved model's as they are."""
+        if not isinstance(taken, int):
+            return taken
+        slots = self._resident.slots[side]
 
-        if not isinstance(rows, SparkRDD):
-            return rows
+        def tables() -> RDD[Any]:
+            return self._beside(self._routes, self._rows_of([taken]))
+
+        self._whole(lambda: self._resident.run(tables(), partial(tasks.lost, slots=frozenset(slots)), slots))
+        make = partial(tasks.tables, slots=frozenset(slots), plan=self._shared_plan, side=side)
         kind = "long" if pa.types.is_integer(self.plan.side(side).ids.type) else "string"
-        slots = frozenset(self._resident.slots[side])
-        tables = self._beside(self._routes, [rows]).mapPartitions(
-            partial(tasks.tables, slots=slots, plan=self._shared_plan, side=side)
-        )
         with fast_transfer(self._spark):
-            packed = self._spark.createDataFrame(tables, "rows binary")
+            packed = self._spark.createDataFrame(tables().mapPartitions(make), "rows binary")
             return packed.mapInArrow(tasks.unpacked, f"id {kind}, factors array<float>, bias float, count double")
 
     def _remove(self, rows: RDD[Any]) -> None:
@@ -260,7 +297,7 @@ class RoutedStages(Executor[SpreadModel]):
             cleaner.get().doCleanupShuffle(shuffled.dependencies().head().shuffleId(), False)
 
 
-def _rows_of(spark: SparkSession, model: SpreadModel | FittedModel, side: int) -> DataFrame:
+def _known_rows(spark: SparkSession, model: SpreadModel | FittedModel, side: int) -> DataFrame:
     if isinstance(model, SpreadModel):
         return (model.user if side == USERS else model.item).rows
     held = model.user if side == USERS else model.item

@@ -102,6 +102,18 @@ def _results(inbox: Inbox, work: Pass) -> Iterator[tuple[int, Done | Miss | Lost
         yield slot, done._replace(view_seconds=fetched)
 
 
+def only(partition: int, records: Iterable[Any], partitions: frozenset[int]) -> Iterable[Any]:
+    """The records of some partitions; those of others are not made."""
+    return records if partition in partitions else ()
+
+
+def lost(elements: Iterable[Any], slots: frozenset[int]) -> list[Lost]:
+    """Which of some blocks' rows are not there."""
+    inbox = Inbox(elements)
+    known = ((slot, c) for slot, c in inbox.counts.items() if slot in slots)
+    return [Lost(slot) for slot, (start, counts) in known if len(inbox.mine(slot, start).biases) != len(counts)]
+
+
 def _without(elements: Iterable[Any]) -> Iterator[Any]:
     return (e for e in elements if not isinstance(e, Wanted))
 

@@ -41,7 +41,7 @@ class BroadcastViews:
         """See `Exchange.view`."""
         rows = slice(block.start, block.stop)
         kept = self._kept[block.side].value[rows] if block.side in self._kept else NO_F32
-        own = self._own[block.side].value if block.side in self._own else NO_OWN
+        own = self._own[block.side].value if Needs.OWN in needs else NO_OWN
         mine = NO_ROWS
         if Needs.MINE in needs:
             known = self._rows[block.side].value
@@ -77,7 +77,8 @@ class BroadcastExchange:
         """What a pass over ``side`` ships."""
         wanted = {other(side)} if Needs.OTHER in needs else set()
         wanted |= {side} if Needs.MINE in needs else set()
-        kept, own = ({side: known[side]} if side in known and needs else {} for known in (self._kept, self._own))
+        kept = {side: self._kept[side]} if side in self._kept and needs else {}
+        own = {side: self._own[side]} if Needs.OWN in needs else {}
         return BroadcastViews({s: self._rows[s] for s in wanted}, kept, own, self._rank)
 
     def view(self, block: Block, needs: Needs) -> View:

@@ -30,7 +30,8 @@ class Needs(Flag):
     """What of other rows than ratings a task wants to see."""
 
     NOTHING = 0
-    OTHER = auto()  # the other side's rows, and what features leave over of its own side's
+    OTHER = auto()  # the other side's rows
+    OWN = auto()  # what features leave over of its own side's
     MINE = auto()  # the block's rows as they are
 
 
@@ -86,6 +87,12 @@ class Order:
     def shows_own(self) -> bool:
         """Whether the side's own blocks need what features leave over of its rows."""
         return self.graph_weight > 0 or self.nonnegative
+
+    @property
+    def needs(self) -> Needs:
+        """What a pass over the side's ratings needs."""
+        needs = Needs.OTHER | Needs.OWN if self.shows_own else Needs.OTHER
+        return needs | Needs.MINE if self.biases_only else needs
 
 
 class Survey(NamedTuple):

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from fit_bits import bits
 from problems import Problem, problem
 from recsys_spark.als.checkpoint import LakeCheckpoints
+from recsys_spark.als.messages import Kind
 from recsys_spark.als.model import FittedModel
 from recsys_spark.als.routed import RoutedStages
 from recsys_spark.als.settings import AlsSettings, SideSettings, UnobservedSettings
@@ -22,9 +23,11 @@ from recsys_spark.als.train import HalfStep, train
 from recsys_spark.blocks.build import block_records, plan_blocks
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.errors import FitError
 from terms_case import TermsCase
 
 SIDE = SideSettings(reg=2.0, reg_bias=1.0, reg_features=1.5, reg_feature_bias=1.5)
+SLOW = pytest.mark.slow
 SETTINGS = AlsSettings(rank=3, max_iter=3, seed=1, user=SIDE, item=SIDE)
 
 
@@ -54,7 +57,7 @@ def gathered(spark: SparkSession) -> Callable[[SpreadModel], FittedModel]:
     return lambda model: model.gathered(spark)
 
 
-@pytest.mark.parametrize("grid", [(1, 1), (2, 3), (7, 4)])
+@pytest.mark.parametrize("grid", [pytest.param((1, 1), marks=SLOW), (2, 3), pytest.param((8, 8), marks=SLOW)])
 def test_routed_rows_give_the_bits_of_one_process(routed: Any, gathered: Any, grid: tuple[int, int]) -> None:
     p = problem()
     model = gathered(train(routed(p, grid), SETTINGS, p.columns))
@@ -63,7 +66,7 @@ def test_routed_rows_give_the_bits_of_one_process(routed: Any, gathered: Any, gr
     assert model.user.counts.tobytes() == alone.user.counts.tobytes()
 
 
-@pytest.mark.parametrize("nonnegative", [False, True])
+@pytest.mark.parametrize("nonnegative", [pytest.param(False, marks=SLOW), True])
 def test_graphs_unobserved_cells_and_static_biases_through_routes(
     routed: Any, gathered: Any, nonnegative: bool
 ) -> None:
@@ -77,6 +80,7 @@ def test_graphs_unobserved_cells_and_static_biases_through_routes(
     assert bits(gathered(train(routed(c.problem, (3, 2)), settings, c.problem.columns))) == bits(alone)
 
 
+@SLOW
 def test_lost_and_altered_block_files_are_rebuilt(routed: Any, gathered: Any) -> None:
     p = problem()
     root = Path(SparkFiles.getRootDirectory()) / "recsys-spark-blocks"
@@ -95,6 +99,48 @@ def test_lost_and_altered_block_files_are_rebuilt(routed: Any, gathered: Any) ->
     assert bits(gathered(model)) == bits(train(p.executor(), SETTINGS, p.columns))
 
 
+@pytest.mark.parametrize("mendable", [True, pytest.param(False, marks=SLOW)])
+def test_rows_that_got_lost_are_sent_again_or_the_fit_says_what_to_do(
+    routed: Any, gathered: Any, mendable: bool
+) -> None:
+    """As after an executor was lost, and what it had sent computed anew where a block's file is not."""
+    p = problem()
+    executor = routed(p)
+
+    def thinned(link: Any) -> Any:
+        """The link without what it sent to the other side."""
+        return link._replace(rows=link.rows.filter(lambda e: getattr(e[1][1], "kind", None) != Kind.ACROSS))
+
+    def lose(event: object) -> None:
+        if isinstance(event, HalfStep) and (event.iteration, event.side) == (1, ITEMS):
+            number, send = executor._latest[ITEMS], executor._send
+            executor._links[number] = thinned(executor._links[number])
+            if not mendable:
+
+                def send_less(*args: Any) -> Any:
+                    link, found = send(*args)
+                    return thinned(link), found
+
+                executor._send = send_less
+
+    if mendable:
+        model = train(executor, SETTINGS, p.columns, watch=lose)
+        assert bits(gathered(model)) == bits(train(p.executor(), SETTINGS, p.columns))
+    else:
+        with pytest.raises(FitError, match="executors are lost faster .* goes on from its last checkpoint"):
+            train(executor, SETTINGS, p.columns, watch=lose)
+
+
+def test_blocks_that_were_not_made_to_be_routed_are_refused(spark: SparkSession, routed: Any, tmp_path: Path) -> None:
+    p = problem()
+    ratings = EncodedRatings(spark.createDataFrame(p.ratings))
+    plan = spark.sparkContext.broadcast(plan_blocks(ratings, {}, (0, 0), (2, 3)))
+    with pytest.raises(Exception, match=r"block \d is not localised: it refers to whole sides"):
+        RoutedStages(spark, plan, block_records(ratings, {}, plan), "unpaired", f"{tmp_path}/model", 3)
+    ratings.close()
+
+
+@SLOW
 def test_a_fit_goes_on_from_a_checkpoint_of_either_exchange(
     spark: SparkSession, routed: Any, gathered: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,14 +98,14 @@ def test_many_fits_read_the_ratings_once(spark: SparkSession, ratings: DataFrame
     with pytest.raises(FitError, match="reg"):
         next(fits)
     assert len(readings) == 1
-    assert readings[0]._chunks.storageLevel.useDisk
+    assert readings[0]._coded.getStorageLevel().useDisk
     next(fits)
-    assert not readings[0]._chunks.storageLevel.useDisk
+    assert not readings[0]._coded.getStorageLevel().useDisk
     next(fits)  # other columns: a reading of its own
     assert len(readings) == 2
     abandoned = als.fitMultiple(ratings, maps)
     next(abandoned)
-    assert readings[2]._chunks.storageLevel.useDisk
+    assert readings[2]._coded.getStorageLevel().useDisk
     del abandoned
     gc.collect()
     assert set(spark.sparkContext._jsc.getPersistentRDDs()) == before
@@ -129,8 +129,8 @@ def test_what_a_fit_keeps_is_its_own(ratings: DataFrame) -> None:
     als = small()
     first, second = (als._encoded(ratings, ratings) for _ in range(2))
     first.close()
-    assert not first._chunks.storageLevel.useDisk
-    assert second._chunks.storageLevel.useDisk
+    assert not first._coded.getStorageLevel().useDisk
+    assert second._coded.getStorageLevel().useDisk
     second.close()
 
 
@@ -156,6 +156,7 @@ def test_inside_a_pipeline_and_a_cross_validator(spark: SparkSession, ratings: D
     assert loaded.getEstimator().getStages()[0]._features[ITEMS][0].count() == len(P.item_features)
 
 
+@pytest.mark.slow
 def test_inside_a_train_validation_split(ratings: DataFrame) -> None:
     als = small()
     grid = ParamGridBuilder().addGrid(als.rank, [0, 2]).build()
@@ -207,6 +208,7 @@ print(model.stages[0].uid)
 """
 
 
+@pytest.mark.slow
 def test_a_saved_model_loads_in_a_fresh_process(spark: SparkSession, ratings: DataFrame, tmp_path: Path) -> None:
     als = small(userCol="user", predictionCol="p")
     model = Pipeline(stages=[als]).fit(ratings)
