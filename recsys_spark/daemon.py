@@ -27,6 +27,9 @@ def preload() -> None:
 if __name__ == "__main__":
     from pyspark.daemon import manager
 
+    from recsys_spark.worker import quicken
+
+    quicken()  # the package was imported before this module was known as the main one
     with contextlib.suppress(ImportError):  # a task that needs what is missing says so, in words that the driver knows
         preload()
     manager()
