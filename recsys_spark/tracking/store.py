@@ -31,7 +31,7 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from recsys_spark.tracking.datasets import DataSet, ProfiledDataset
-from recsys_spark.tracking.models import log_model
+from recsys_spark.tracking.models import context_tags, log_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +131,7 @@ def open_run(settings: Settings, name: str, run_id: str | None) -> Iterator[Mlfl
         with _explained(uri), quiet():
             client = mlflow.MlflowClient(tracking_uri=uri)
             if run_id is None:
-                tags = {"job": name, "dataset": dataset_slug(settings.dataset)}
+                tags = context_tags() | {"job": name, "dataset": dataset_slug(settings.dataset)}
                 experiment = experiment_id(client, tracking.experiment, uri)
                 run = mlflow.start_run(experiment_id=experiment, run_name=tracking.run_name, tags=tags)
             else:

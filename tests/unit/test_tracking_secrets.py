@@ -6,18 +6,26 @@ from pathlib import Path
 
 import pytest
 
+from recsys_spark.als.model_io import save_model
 from recsys_spark.config import Settings
 from recsys_spark.errors import EnvironmentProblem
 from recsys_spark.tracking.run import track
+from tests.model_factory import random_model
 
 pytest.importorskip("mlflow", reason="the extra 'tracking' is not installed")
+
+from mlflow.tracking.context.git_context import GitRunContext
 
 from recsys_spark.tracking.datasets import DataSet
 
 
 def test_no_secret_reaches_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "Kept/To-0urselves")
-    secrets = ("Kept/To-0urselves", "hush-1", "hush-2", "hush-3", "hush-4")
+    secrets = ("Kept/To-0urselves", "hush-1", "hush-2", "hush-3", "hush-4", "hush-5")
+    checkout = {"mlflow.source.git.repoURL": "https://x-access-token:hush-5@git.example/a/b"}
+    monkeypatch.setattr(GitRunContext, "in_context", lambda self: True)
+    monkeypatch.setattr(GitRunContext, "tags", lambda self: checkout)
+    save_model(random_model(), tmp_path / "model")
     changed = Settings(
         dataset="s3a://id:hush-2@bucket/ml",
         workdir="http://u:hush-3@host/lake",
@@ -28,8 +36,10 @@ def test_no_secret_reaches_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyP
         tracker.log_settings(changed)
         tracker.log_tags({"spark.master": "spark://host", "note": "with Kept/To-0urselves"})
         tracker.log_dataset(DataSet("d", "s3a://id:hush-4@bucket/t", "x", "user BIGINT", 1, "training"))
+        tracker.log_model(tmp_path / "model")
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"s3a://id:***@bucket/ml" in stored
+    assert stored.count(b"https://x-access-token:***@git.example/a/b") >= 2  # of the run and of the model
     assert [secret for secret in secrets if secret.encode() in stored] == []
 
 
