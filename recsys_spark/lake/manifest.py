@@ -32,10 +32,11 @@ def fingerprint(*parts: Any) -> str:
 
 @dataclass(frozen=True)
 class TableInfo:
-    """A table of a version: its number of rows and its schema as Spark DDL."""
+    """A table of a version: its number of rows, its schema as Spark DDL, and of how many files it is."""
 
     rows: int
     schema: str
+    files: int | None = None  # unknown
 
 
 @dataclass(frozen=True)
