@@ -79,7 +79,7 @@ def run_job(
         code, error = _INTERRUPTED, "interrupted"
         print(f"{name}: interrupted", file=sys.stderr)
     except Exception as failure:  # the boundary of the program: whatever it is, the JSON line must say so
-        code, error = 1, redact(f"{type(failure).__name__}: {failure}")
+        code, error = 1, redact(f"{type(failure).__name__}: {failure}").split("\n\tat ")[0]  # without Java's stack
         print(redact(traceback.format_exc()), file=sys.stderr, end="")
     sys.stderr.flush()
     if result.summary:
@@ -159,12 +159,14 @@ def _run(name: str, step: Step, args: argparse.Namespace) -> JobResult:
     settings = settings_of(args)  # before Spark is loaded: a mistyped key should not cost seconds
     from pyspark.sql import SparkSession
 
+    from recsys_spark import lake
     from recsys_spark.session import build_session, check_executors
 
     borrowed = SparkSession.getActiveSession() is not None
     spark = build_session(f"recsys_spark {name}")
     try:
         check_executors(spark)
+        lake.check_place(spark, settings.workdir)
         return step(spark, settings, args)
     finally:
         if not borrowed:

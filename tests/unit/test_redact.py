@@ -80,6 +80,18 @@ def test_a_job_that_fails_shows_no_secret(kind: type, capsys: pytest.CaptureFixt
     assert "s3a://key:***@bucket/x" in err
 
 
+def test_the_stack_of_a_java_exception_is_for_the_log_alone(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    def fail(*_: object) -> None:
+        raise RuntimeError("An error occurred.\n: java.io.IOException: no space\n\tat org.x.Y(Y.java:1)\n\tat z")
+
+    monkeypatch.setattr(cli, "_run", fail)
+    cli.run_job("x", lambda *_: cli.JobResult(), description="X.", argv=[])
+    out, err = capsys.readouterr()
+    error = json.loads(out.splitlines()[-1])["error"]
+    assert error == "RuntimeError: An error occurred.\n: java.io.IOException: no space"
+    assert "Y.java" in err
+
+
 def test_a_job_that_succeeds_shows_no_secret(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:  # type: ignore[no-untyped-def]
     uri = f"postgresql://u:{SECRET}@db/x"
     monkeypatch.setattr(cli, "_run", lambda *_: cli.JobResult(outputs={"path": uri}, summary=f"mlflow ui {uri}"))
