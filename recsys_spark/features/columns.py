@@ -172,8 +172,15 @@ def flat_rows(
         values = found.astype(np.float32)
     refuse(of_entries(~np.isfinite(values)), "values that are null, NaN or infinite (leave a missing value out)")
     indices = numbers.astype(np.int32)
-    order = np.lexsort((indices, owner))
-    repeated = np.zeros(len(owner), bool)
-    repeated[order[1:]] = (np.diff(owner[order]) == 0) & (np.diff(indices[order]) == 0)
-    refuse(of_entries(repeated), "an index twice")
+    refuse(of_entries(_repeated(owner, indices)), "an index twice")
     return lengths, indices, values
+
+
+def _repeated(owner: npt.NDArray[np.int64], indices: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Which entries have the owner and the index of another one; owners ascend."""
+    repeated = np.zeros(len(owner), bool)
+    within = owner[1:] == owner[:-1]
+    if (within & (np.diff(indices) <= 0)).any():  # else each row's indices ascend, as `encode` leaves them
+        order = np.lexsort((indices, owner))
+        repeated[order[1:]] = within & (np.diff(indices[order]) == 0)
+    return repeated
