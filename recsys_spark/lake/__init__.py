@@ -18,6 +18,7 @@ from recsys_spark.lake.fs import (
     delete,
     exists,
     list_dir,
+    local_path,
     read_text,
     write_text,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "fingerprint",
     "fingerprint_files",
     "list_dir",
+    "local_path",
     "publish",
     "read_table",
     "read_text",

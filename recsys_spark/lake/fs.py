@@ -52,6 +52,11 @@ def locate(spark: SparkSession, uri: str) -> Location:
     return Location(jvm, path.getFileSystem(_hadoop_conf(spark)), path)
 
 
+def local_path(spark: SparkSession, uri: str) -> Path | None:
+    """The path on the driver's disk, or None where `uri` lies on any other file system."""
+    return locate(spark, uri).local
+
+
 def exists(spark: SparkSession, uri: str) -> bool:
     """Whether there is a file or directory."""
     at = locate(spark, uri)
