@@ -84,6 +84,7 @@ def learning_curves(results: Results, trials: Mapping[str, Mapping[str, Any]]) -
         right.plot(range(1, len(curve) + 1), curve, color=PALETTE[at % len(PALETTE)], label=name)
     dress(left, "Training, first fold", "iteration", "RMSE (rating units)")
     dress(right, "Best trial of each search, its own folds", "iteration", "RMSE (rating units)")
-    left.legend(frameon=False, fontsize=8, ncols=2)
+    if left.lines:
+        left.legend(frameon=False, fontsize=8, ncols=2)
     right.legend(frameon=False, fontsize=8)
     return figure

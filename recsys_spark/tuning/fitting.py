@@ -146,6 +146,8 @@ def list_gains(model: FittedModel, fold: Fold, k: int, relevant: float) -> np.nd
     spans = [slice(rated.indptr[r], rated.indptr[r + 1]) if r >= 0 else slice(0) for r in rows]
     unrated = np.flatnonzero(model.item.counts == 0)
     left_out = [np.union1d(unrated, number[rated.cols[span]]) for span in spans]
+    if not len(users):
+        return np.empty(0)
     starts = np.r_[0, np.cumsum([len(part) for part in left_out], dtype=np.int64)]
     seen = SeenItems(starts, np.concatenate(left_out).astype(np.int64))
     lists, _ = model.top_n(users, k, seen=seen)
