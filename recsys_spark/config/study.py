@@ -117,7 +117,7 @@ class TuneSettings(Section):
 class AblateSettings(Section):
     """Variants of the model beside the full one, on the same folds."""
 
-    n_trials: int = Field(8, ge=1, description="trials of each variant that is tuned anew, in each outer fold")
+    n_trials: int = Field(6, ge=1, description="trials of each variant that is tuned anew, in each outer fold")
     list_length: int = Field(10, ge=1, description="k of NDCG@k")
     resamples: int = Field(9999, ge=99, description="resamples of users for intervals and p-values")
     variants: dict[str, Variant | None] = Field(
