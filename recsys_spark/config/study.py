@@ -55,7 +55,7 @@ _SPACE: dict[str, Dimension | None] = {
     "item_reg_n": Dimension(keys=("train.item.reg",), low=0.1, high=3, log=True, when={"item_mode": ("weighted",)}),
     "user_reg_bias": Dimension(keys=("train.user.reg_bias",), low=0.5, high=10, log=True),
     "item_reg_bias": Dimension(keys=("train.item.reg_bias",), low=0.5, high=10, log=True),
-    "reg_features": Dimension(keys=("train.item.reg_features",), low=10, high=200, log=True),
+    "reg_features": Dimension(keys=("train.item.reg_features",), low=4, high=200, log=True),
     "reg_feature_bias": Dimension(keys=("train.item.reg_feature_bias",), low=1, high=50, log=True),
     "reg_year": Dimension(keys=("train.item.reg_groups.year",), low=0.5, high=5, log=True),
     "features_every": Dimension(keys=("train.update_features_every",), choices=(1, 2, 4)),

@@ -40,7 +40,7 @@ def rmse_by_variant(results: Results) -> Figure:
         axes.scatter([found["rmse"]], [at], color=ACCENT if name == FULL else MODEL_COLOUR, s=40, zorder=4)
     axes.axvline(full, color=ACCENT, linestyle="--", linewidth=1)
     axes.set_yticks(range(len(names)), [title(name) for name in names])
-    heading = "Test RMSE by variant: mean, folds, 95 % interval of the difference from full"
+    heading = "Test RMSE: mean, folds, 95 % interval of Δ to full"
     dress(axes, heading, "RMSE (rating units)", "")
     axes.grid(axis="x", color="#e3e7eb", linewidth=0.8)
     return figure

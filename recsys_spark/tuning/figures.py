@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from recsys_spark.evaluate.figures import ACCENT, DATA_COLOUR, MODEL_COLOUR, PALETTE, dress, new_figure
 
@@ -67,6 +68,9 @@ def slices(reports: Reports) -> Figure:
         shown = [t["params"][name] for r in reports.values() for t in r["trials"] if name in t["params"]]
         if all(isinstance(v, float) and v > 0 for v in shown) and max(shown) > 5 * min(shown):
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         dress(axes, None, name, "")
     for axes in panels[len(names) :]:
         axes.set_visible(False)
