@@ -38,7 +38,9 @@ ORDER = [
     {"tracking"},
     {"summary"},
     {"experiment"},
-    {"tuning", "ablation", "benchmark"},
+    {"tuning", "benchmark"},
+    {"ablation"},
+    {"study"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
