@@ -3,8 +3,10 @@
 from recsys_spark.config.load import load_settings
 from recsys_spark.config.tree import (
     BlockSettings,
+    CandidateSettings,
     EvaluateSettings,
     FeatureSettings,
+    GateSettings,
     GenerateSettings,
     GraphSpec,
     GroupSpec,
@@ -22,8 +24,10 @@ from recsys_spark.config.tree import (
 
 __all__ = [
     "BlockSettings",
+    "CandidateSettings",
     "EvaluateSettings",
     "FeatureSettings",
+    "GateSettings",
     "GenerateSettings",
     "GraphSpec",
     "GroupSpec",
