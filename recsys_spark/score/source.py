@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from recsys_spark import lake
@@ -26,7 +27,7 @@ class Source:
     model: FittedModel
     facts: Mapping[str, str]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of all that recommendations and folding in follow from."""
         model = self.model

@@ -55,12 +55,12 @@ class Registry:
         versions = (self._version(entry) for entry in listed)
         return next((version for version in versions if version.tags.get(tag) == value), None)
 
-    def download(self, version: Version, into: Path) -> Path:
-        """All files of a version in a local directory: which one."""
+    def download(self, version: Version, path: str, into: Path) -> Path:
+        """A file or directory of a version, to a local directory: where it lies there."""
         with explained(self.store), quiet():
             location = self._client.get_model_version_download_uri(self.name, version.number)
-            local = mlflow.artifacts.download_artifacts(location, dst_path=str(into), tracking_uri=self.store)
-        return Path(local)
+            uri = f"{location}/{path}"
+            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(into), tracking_uri=self.store))
 
     def describe(self, text: str) -> None:
         """What the page of the registered model says."""
@@ -168,7 +168,8 @@ def fetch(settings: Settings, uri: str) -> tuple[FittedModel, dict[str, str]]:
             f"no model {uri} in {registry.store}; run jobs/retrain.py first, or see the Models page of the MLflow UI"
         )
     with tempfile.TemporaryDirectory(prefix="recsys-spark-registry-") as scratch:
-        model = load_model(_data_of(registry.download(version, Path(scratch)), uri))
+        described = registry.download(version, "MLmodel", Path(scratch)).read_text(encoding="utf-8")
+        model = load_model(registry.download(version, _data_of(described, uri), Path(scratch)))
     alias = {"alias": which} if mark == "@" else {}
     return model, {"uri": uri, "name": name, "version": version.number, "run_id": version.run_id, **alias}
 
@@ -177,13 +178,14 @@ def _told(version: Version | None) -> str:
     return f"version {version.number}" if version else "none"
 
 
-def _data_of(folder: Path, uri: str) -> Path:
-    """Where in a downloaded model the directory lies that `save_model` wrote."""
-    described = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
-    flavor = described.get("flavors", {}).get("python_function", {})
-    data = (folder / str(flavor.get("data", ""))).resolve()
-    if flavor.get("loader_module") != LOADER or not data.is_relative_to(folder.resolve()):
-        raise DataError(f"{uri} is no model of recsys_spark: its loader is {flavor.get('loader_module')!r}")
+def _data_of(described: str, uri: str) -> str:
+    """Where in a logged model the directory lies that `save_model` wrote, as its MLmodel file says."""
+    flavor = yaml.safe_load(described).get("flavors", {}).get("python_function", {})
+    data = str(flavor.get("data", ""))
+    if flavor.get("loader_module") != LOADER or not data or ".." in data.split("/") or data.startswith("/"):
+        raise DataError(
+            f"{uri} is no model of recsys_spark: its loader is {flavor.get('loader_module')!r}, its data {data!r}"
+        )
     return data
 
 

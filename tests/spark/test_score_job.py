@@ -131,7 +131,9 @@ def settings(spark: SparkSession, tmp_path: Path) -> Settings:
     return settings
 
 
-def test_the_job_publishes_recommendations_for_everyone(spark: SparkSession, settings: Settings) -> None:
+def test_the_job_publishes_recommendations_for_everyone(
+    spark: SparkSession, settings: Settings, tmp_path: Path
+) -> None:
     persisted = spark.sparkContext._jsc.getPersistentRDDs().size()
     result = run(spark, settings, NOBODY)
     model = with_folded(random_model(), RATINGS)
@@ -149,6 +151,9 @@ def test_the_job_publishes_recommendations_for_everyone(spark: SparkSession, set
     assert {row.run_date for row in lake.read_table(spark, published.path, "recommendations").collect()} == {DAY}
     assert spark.sparkContext._jsc.getPersistentRDDs().size() == persisted
     assert run(spark, settings, NOBODY).outputs == result.outputs, "the same inputs: the same version"
+    for uri in (f"file:{tmp_path}/saved", f"{lake.current(spark, step_root(settings, 'train')).path}/model/"):
+        named = settings.model_copy(update={"score": settings.score.model_copy(update={"model": uri})})
+        assert run(spark, named, NOBODY).outputs == result.outputs, "the same model, by its path"
 
 
 def test_the_job_can_keep_what_was_seen_and_dates_itself(spark: SparkSession, settings: Settings) -> None:
@@ -164,3 +169,6 @@ def test_the_job_can_keep_what_was_seen_and_dates_itself(spark: SparkSession, se
 def test_the_job_says_what_to_run_first(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(NotPublishedError, match=r"run jobs/train\.py first"):
         run(spark, Settings(dataset="tiny", workdir=f"file:{tmp_path}/empty"), NOBODY)
+    nowhere = Settings(dataset="tiny", workdir=f"file:{tmp_path}/empty", score={"model": f"file:{tmp_path}/none"})
+    with pytest.raises(NotPublishedError, match=r"no saved model at file:.*/none \(it holds no model\.json\)"):
+        run(spark, nowhere, NOBODY)

@@ -112,7 +112,7 @@ def test_models_that_are_not_there_or_not_ours(settings: Settings, tmp_path: Pat
         with pytest.raises(ConfigError, match=r"is no registered model: write models:/NAME@ALIAS or models:/NAME/VERS"):
             fetch_model(settings, uri)
     client = mlflow.MlflowClient(tracking_uri=settings.tracking.uri)
-    for name, loader, data in (("theirs", "their.loader", "x"), ("outside", "recsys_spark.tracking.pyfunc", "../../x")):
+    for name, loader, data in (("theirs", "their.loader", "x"), ("outside", "recsys_spark.tracking.pyfunc", "../x")):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "MLmodel").write_text(
@@ -120,7 +120,10 @@ def test_models_that_are_not_there_or_not_ours(settings: Settings, tmp_path: Pat
         )
         client.create_registered_model(name)
         client.create_model_version(name, source=folder.as_uri())
-        with pytest.raises(DataError, match=rf"models:/{name}/1 is no model of recsys_spark: its loader is '{loader}'"):
+        with pytest.raises(
+            DataError,
+            match=rf"models:/{name}/1 is no model of recsys_spark: its loader is '{loader}', its data '{data}'",
+        ):
             fetch_model(settings, f"models:/{name}/1")
 
 
