@@ -38,6 +38,7 @@ ORDER = [
     {"tracking"},
     {"summary"},
     {"experiment"},
+    {"retrain"},
     {"tuning", "ablation", "benchmark"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
