@@ -57,6 +57,9 @@ HISTORY_SCHEMA = pa.schema(
 """One row per iteration; validation_rmse is NaN where there is none; objective = sse + all other terms; seconds by
 phase and bytes moved as `als.meter` counts them."""
 
+NO_CLIP = float(np.finfo(np.float32).max)
+"""Bounds of a scale that has none: what JSON can hold of infinity."""
+
 MEASURED = tuple(n for n in HISTORY_SCHEMA.names if n.startswith(("seconds", "bytes")))
 """Columns of the history that no two fits share: all others have the same bits."""
 
@@ -124,6 +127,26 @@ class SideModel(SideFacts):
             raise ValueError("the index of a feature column must be its position")
         _check_ids(self.ids)
 
+    @classmethod
+    def plain(
+        cls,
+        ids: pa.Array,
+        factors: NDArray[np.float32],
+        biases: NDArray[np.float32] | None = None,
+        counts: NDArray[np.float64] | None = None,
+    ) -> SideModel:
+        """Rows without features, for models that another algorithm made; biases are 0, counts 1 where not given."""
+        rows, rank = factors.shape
+        return cls(
+            ids=ids,
+            factors=factors,
+            biases=np.zeros(rows, np.float32) if biases is None else biases,
+            counts=np.ones(rows) if counts is None else counts,
+            columns=(),
+            projection=np.zeros((0, rank)),
+            projection_bias=np.zeros(0),
+        )
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -150,7 +173,10 @@ class SideModel(SideFacts):
 
     def gather(self, ids: pa.Array | pa.ChunkedArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Factors (len(ids), k) and biases (len(ids),) of ids, zero where unknown; errors as `index`."""
-        rows = self.index(ids)
+        return self.gather_rows(self.index(ids))
+
+    def gather_rows(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """`gather` for row numbers, as `index` gives them."""
         known = rows >= 0
         factors, biases = np.zeros((len(rows), self.rank), np.float32), np.zeros(len(rows), np.float32)
         factors[known], biases[known] = self.factors[rows[known]], self.biases[rows[known]]
@@ -169,6 +195,22 @@ class FittedModel(FitFacts):
             raise ValueError(f"user factors have rank {self.user.rank}, item factors {self.item.rank}")
         if not self.clip[0] <= self.clip[1]:
             raise ValueError(f"clip must be (low, high) with low <= high, found {self.clip}")
+
+    @classmethod
+    def plain(
+        cls, user: SideModel, item: SideModel, settings: AlsSettings | None = None, stop_reason: str = ""
+    ) -> FittedModel:
+        """A model that another algorithm made: r̂ = b_u + c_i + p_u · q_i, unclipped, without a history."""
+        return cls(
+            user=user,
+            item=item,
+            mu=0.0,
+            clip=(-NO_CLIP, NO_CLIP),
+            settings=settings or AlsSettings(rank=user.rank),
+            history=HISTORY_SCHEMA.empty_table(),
+            best_iteration=0,
+            stop_reason=stop_reason,
+        )
 
     @property
     def rank(self) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from recsys_spark.als.model import NO_CLIP
 from recsys_spark.als.settings import AlsSettings, SideSettings
 from recsys_spark.als.work import Order, Shown, Survey
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, other
@@ -24,7 +25,6 @@ from recsys_spark.kernels.unseen import GramGrid, gram_of
 
 # Box–Muller on 53-bit uniforms stays below 8.7 standard deviations; factors start with variance 1/k.
 _MAX_START_ENERGY = 76.0
-_NO_CLIP = float(np.finfo(np.float32).max)
 _GROWTH = 2.0**20  # of the largest factor in a half-sweep, that the grid of a Gram leaves room for
 
 
@@ -99,7 +99,7 @@ class Orders:
     ) -> None:
         self.settings, self.facts, self.mean = settings.resolved(), facts, mean
         self.scored_clip = settings.clip or (facts.low, facts.high)
-        self.clip = self.scored_clip if settings.feedback is None or settings.clip else (-_NO_CLIP, _NO_CLIP)
+        self.clip = self.scored_clip if settings.feedback is None or settings.clip else (-NO_CLIP, NO_CLIP)
         self.shown = [Known(), Known()]
         for side in (USERS, ITEMS):
             if self.side(side).graph and not facts.max_degree[side]:

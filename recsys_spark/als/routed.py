@@ -212,9 +212,8 @@ class RoutedStages(Executor[SpreadModel]):
         missing: list[int] = []
         for _ in range(2):
             joined = self._beside(self._resident.handles, [*others, *self._records_of(missing)])
-            rows: RDD[Any] = joined.mapPartitions(partial(tasks.send, work=work)).partitionBy(
-                self._layout.partitions, int
-            )
+            sent: RDD[Any] = joined.mapPartitions(partial(tasks.send, work=work))
+            rows = sent.partitionBy(self._layout.partitions, int)
             self._made.append(rows)
             found = self._sc.runJob(rows, tasks.mail, [self._layout.partitions - 1])
             missing = [r.slot for r in found if isinstance(r, Miss)]

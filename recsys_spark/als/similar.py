@@ -8,8 +8,9 @@ import numpy as np
 
 from recsys_spark.als.model import SideModel
 from recsys_spark.errors import ConfigError, DataError
+from recsys_spark.kernels.catalogue import Catalogue, lengths_of
 from recsys_spark.kernels.rows import F32, F64, I64
-from recsys_spark.kernels.topk import SeenItems, top_n_items
+from recsys_spark.kernels.topk import SeenItems, search
 
 Metric = Literal["cosine", "euclidean", "pearson"]
 
@@ -40,10 +41,11 @@ class Neighbours:
         self.metric = metric
         wide = side.factors.astype(np.float64)
         if metric == "euclidean":
-            self._factors, self._offsets = side.factors, (-0.5 * (wide * wide).sum(1)).astype(np.float32)
-            return
-        self._factors = _unit(wide - wide.mean(1, keepdims=True) if metric == "pearson" else wide)
-        self._offsets = np.zeros(len(side), np.float32)
+            self._factors, offsets = side.factors, (-0.5 * (wide * wide).sum(1)).astype(np.float32)
+        else:
+            self._factors = _unit(wide - wide.mean(1, keepdims=True) if metric == "pearson" else wide)
+            offsets = np.zeros(len(side), np.float32)
+        self._catalogue = Catalogue.of(self._factors, offsets, lengths_of(self._factors))
 
     def of(self, rows: I64, n: int) -> tuple[I64, F32]:
         """The n rows most like each of m rows, itself left out: (rows int64 (m, n), values float32 (m, n)).
@@ -53,7 +55,7 @@ class Neighbours:
         itself = SeenItems(np.arange(len(rows) + 1, dtype=np.int64), rows)
         queries = self._factors[rows]
         nobody = np.zeros(len(rows), np.float32)
-        found, values = top_n_items(0.0, queries, nobody, self._factors, self._offsets, n, itself)
+        found, values = search(self._catalogue, 0.0, queries, nobody, n, itself)
         return self._by_distance(rows, found) if self.metric == "euclidean" else (found, values)
 
     def _by_distance(self, rows: I64, found: I64) -> tuple[I64, F32]:

@@ -21,7 +21,7 @@ from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.blocks.pieces import Piece, chunk_pieces, feature_pieces, graph_pieces, merge_pieces
 from recsys_spark.blocks.plan import Layout, Plan, plan_side
 from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, read_spans
-from recsys_spark.blocks.scan import plain_scan, spans
+from recsys_spark.blocks.scan import scan_tasks
 from recsys_spark.blocks.transfer import fast_transfer
 
 if TYPE_CHECKING:
@@ -86,23 +86,31 @@ def block_records(
     sc = ratings.session.sparkContext
     pieces = [ratings.chunks().mapPartitions(partial(_chunk_pieces, plan=plan))]
     for side, table in features.items():
-        scan = plain_scan(table)
-        tasks = scan and spans(scan, sc.defaultParallelism, _MIN_ROWS)
-        if scan and tasks:
-            read = partial(_span_pieces, columns=scan.columns, plan=plan, side=side)
-            pieces.append(sc.parallelize(tasks, len(tasks)).mapPartitions(read))
+        scanned = scan_tasks(table, sc.defaultParallelism, _MIN_ROWS)
+        if scanned:
+            read = partial(_span_pieces, columns=scanned.columns, plan=plan, side=side)
+            pieces.append(scanned.spread(sc).mapPartitions(read))
         else:
             pieces.append(_table_pieces(table, feature_pieces, plan, side))
     pieces += [_table_pieces(table, graph_pieces, plan, side) for side, table in (graphs or {}).items()]
     return route(sc.union(pieces) if len(pieces) > 1 else pieces[0], plan)
 
 
-def route(pieces: RDD[tuple[int, bytes]], plan: Broadcast[Plan]) -> RDD[tuple[int, bytes]]:
-    """(slot, record) of every block from (slot, encoded piece): one shuffle of a few large binaries; lazy."""
+def route(
+    pieces: RDD[tuple[int, Any]],
+    plan: Broadcast[Plan],
+    decode: Callable[[int, Any], Piece] = Piece.decode,
+) -> RDD[tuple[int, bytes]]:
+    """(slot, record) of every block from (slot, piece): one shuffle; lazy.
+
+    Parameters
+    ----------
+    decode : callable
+        Makes a piece of a slot and of what stands for it in ``pieces``, in the task that merges the block.
+    """
     layout = plan.value.layout
-    keyed = pieces.map(partial(_address, layout=layout)) if layout.paired else pieces
-    routed: RDD[tuple[int, Any]] = keyed.partitionBy(layout.partitions, int)
-    merge = partial(_merge_pair if layout.paired else _merge, plan=plan)
+    routed: RDD[Any] = pieces.map(partial(_address, layout=layout)).partitionBy(layout.partitions, int)
+    merge = partial(_merge, plan=plan, decode=decode)
     return routed.mapPartitionsWithIndex(merge, preservesPartitioning=True).setName("rating blocks")
 
 
@@ -113,11 +121,10 @@ def _table_pieces(table: DataFrame, make: MakePieces, plan: Broadcast[Plan], sid
 
 def _ids(table: DataFrame) -> pa.ChunkedArray:
     """The column ``id``."""
-    scan = plain_scan(table)
-    tasks = scan and spans(scan, 1, _MIN_ROWS)
-    if scan and tasks:
+    scanned = scan_tasks(table, 1, _MIN_ROWS)
+    if scanned:
         with contextlib.suppress(UnreadableError):
-            read = [batch.column("id") for task in tasks for batch in read_spans(task, scan.columns)]
+            read = [batch.column("id") for task in scanned.tasks for batch in read_spans(task, scanned.columns)]
             return pa.chunked_array(read, read[0].type if read else pa.int64())
     return table.toArrow()["id"]
 
@@ -152,23 +159,21 @@ def _table_batches(
         )
 
 
-def _address(piece: tuple[int, bytes], layout: Layout) -> tuple[int, tuple[int, bytes]]:
+def _address(piece: tuple[int, Any], layout: Layout) -> tuple[int, tuple[int, Any]]:
     return layout.partition(piece[0]), piece
 
 
-def _merge_pair(
-    partition: int, routed: Iterable[tuple[int, tuple[int, bytes]]], plan: Broadcast[Plan]
+def _merge(
+    partition: int,
+    routed: Iterable[tuple[int, tuple[int, Any]]],
+    plan: Broadcast[Plan],
+    decode: Callable[[int, Any], Piece],
 ) -> Iterator[tuple[int, bytes]]:
-    pieces: dict[int, list[Piece]] = {}
+    found: dict[int, list[Any]] = {}
     for _, (slot, data) in routed:
-        pieces.setdefault(slot, []).append(Piece.decode(slot, data))
+        found.setdefault(slot, []).append(data)
     for slot, side, block in plan.value.slots():
         if plan.value.layout.partition(slot) == partition:
-            merged = merge_pieces(pieces.pop(slot, ()), plan.value, side, block)
-            yield slot, merged.localised().to_bytes()
-
-
-def _merge(slot: int, routed: Iterable[tuple[int, bytes]], plan: Broadcast[Plan]) -> Iterator[tuple[int, bytes]]:
-    _, side, block = list(plan.value.slots())[slot]  # the partitioner is the identity: a partition is a slot
-    pieces = (Piece.decode(slot, data) for _, data in routed)
-    yield slot, merge_pieces(pieces, plan.value, side, block).to_bytes()
+            pieces = (decode(slot, data) for data in found.pop(slot, ()))
+            merged = merge_pieces(pieces, plan.value, side, block)
+            yield slot, (merged.localised() if plan.value.paired else merged).to_bytes()

@@ -14,7 +14,7 @@ from pyspark.sql import types as T
 from recsys_spark.blocks.chunks import CHUNK_DDL, CHUNK_ROWS, Tally, rating_chunks
 from recsys_spark.blocks.layout import SIDE_NAMES
 from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, read_spans
-from recsys_spark.blocks.scan import plain_scan, spans
+from recsys_spark.blocks.scan import scan_tasks
 from recsys_spark.blocks.transfer import fast_transfer
 from recsys_spark.blocks.wire import unpack
 from recsys_spark.errors import DataError
@@ -87,12 +87,8 @@ class EncodedRatings:
     def _scanned(self) -> RDD[Coded] | None:
         """Chunks straight from Parquet files, where the ratings are nothing else."""
         sc = self.session.sparkContext
-        scan = plain_scan(self._ratings)
-        tasks = spans(scan, 2 * sc.defaultParallelism, _MIN_TASK) if scan else None
-        if scan is None or not tasks:
-            return None
-        # Spans go along as one element a task.
-        return sc.parallelize(tasks, len(tasks)).mapPartitions(partial(_code_spans, columns=scan.columns))
+        scanned = scan_tasks(self._ratings, 2 * sc.defaultParallelism, _MIN_TASK)
+        return scanned and scanned.spread(sc).mapPartitions(partial(_code_spans, columns=scanned.columns))
 
     def _counted(self, coded: RDD[Coded]) -> dict[int, pa.Table | None] | None:
         """Keep chunks; the tallies, or None where files are not to be read this way."""

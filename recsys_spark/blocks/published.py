@@ -20,7 +20,7 @@ from recsys_spark import lake
 from recsys_spark.blocks.build import route
 from recsys_spark.blocks.grouped import Grouped
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block, Entries
-from recsys_spark.blocks.pieces import KINDS, Piece, merge_pieces
+from recsys_spark.blocks.pieces import KINDS, Piece
 from recsys_spark.blocks.plan import Plan, SidePlan
 from recsys_spark.blocks.scan import local_paths
 from recsys_spark.features.columns import FeatureColumn
@@ -63,7 +63,7 @@ class PublishedBlocks:
     def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, bytes]]:
         """As `blocks.build.block_records`, from the published entries.
 
-        A block's local files are read and merged in one task; others are read whole by Spark, and shuffled.
+        A block's local files are read by the task that merges them; others are read whole by Spark, and shuffled.
         """
         source = self.spark.read.format("binaryFile").option("pathGlobFilter", "*.parquet")
         files = source.load(self._published.table(ENTRIES))
@@ -71,12 +71,11 @@ class PublishedBlocks:
         if local is None:
             rows = files.select("side", "kind", "block", "content").rdd
             return route(rows.mapPartitions(partial(_read_files, plan=plan)), plan)
-        named: list[tuple[int, list[tuple[int, str]]]] = [(slot, []) for slot in range(plan.value.n_slots)]
+        named = []
         for path in local:
             side, kind, block = (part.partition("=")[2] for part in path.split("/")[-4:-1])
-            named[plan.value.slot(SIDE_NAMES.index(side), int(block))][1].append((KINDS.index(kind), path))
-        tasks = self.spark.sparkContext.parallelize(named, len(named))
-        return tasks.mapPartitions(partial(_read_blocks, plan=plan)).setName("rating blocks")
+            named.append((plan.value.slot(SIDE_NAMES.index(side), int(block)), (KINDS.index(kind), path)))
+        return route(self.spark.sparkContext.parallelize(named), plan, _read_file)
 
     def _side(self, side: int, extra: Any) -> SidePlan:
         name = SIDE_NAMES[side]
@@ -131,14 +130,10 @@ def _flat(block: Block, kind: str, number: int, csr: Csr) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
 
 
-def _read_blocks(
-    named: Iterable[tuple[int, list[tuple[int, str]]]], plan: Broadcast[Plan]
-) -> Iterator[tuple[int, bytes]]:
-    """(slot, record) from (slot, (kind, path) of its files)."""
-    places = {slot: (side, block) for slot, side, block in plan.value.slots()}
-    for slot, files in named:
-        pieces = (Piece(slot, kind, Grouped.of(_entries(path))) for kind, path in files)
-        yield slot, merge_pieces(pieces, plan.value, *places[slot]).to_bytes()
+def _read_file(slot: int, named: tuple[int, str]) -> Piece:
+    """The piece of a block that a local file holds, given its kind and path."""
+    kind, path = named
+    return Piece(slot, kind, Grouped.of(_entries(path)))
 
 
 def _read_files(files: Iterable[tuple[str, str, int, bytes]], plan: Broadcast[Plan]) -> Iterator[tuple[int, bytes]]:

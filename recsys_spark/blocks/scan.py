@@ -22,6 +22,7 @@ from py4j.protocol import Py4JError
 from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, check
 
 if TYPE_CHECKING:
+    from pyspark import RDD, SparkContext
     from pyspark.sql import DataFrame, SparkSession
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,24 @@ class Scan(NamedTuple):
 
     columns: list[Column]
     files: list[str]  # local paths
+
+
+class ScanTasks(NamedTuple):
+    """Which tasks are to read which rows of which files."""
+
+    columns: list[Column]
+    tasks: list[list[Span]]
+
+    def spread(self, sc: SparkContext) -> RDD[list[Span]]:
+        """One element a task."""
+        return sc.parallelize(self.tasks, len(self.tasks))
+
+
+def scan_tasks(table: DataFrame, tasks: int, least: int) -> ScanTasks | None:
+    """How tasks are to read a table that is a plain scan; None where it is for Spark to read. Parameters as `spans`."""
+    scan = plain_scan(table)
+    found = spans(scan, tasks, least) if scan else None
+    return ScanTasks(scan.columns, found) if scan and found else None
 
 
 def plain_scan(table: DataFrame) -> Scan | None:

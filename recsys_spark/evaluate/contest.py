@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_spark.als.model import HISTORY_SCHEMA, FittedModel, SideModel
-from recsys_spark.als.settings import AlsSettings
+from recsys_spark.als.model import FittedModel, SideModel
 from recsys_spark.blocks.layout import USERS
 from recsys_spark.blocks.partition import lookup
 from recsys_spark.evaluate.ranking import TopNEvaluator
@@ -21,7 +20,6 @@ from recsys_spark.score.finder import Ranking
 from recsys_spark.score.topn import recommend_ids
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from pyspark.sql import DataFrame
 
     from recsys_spark.config import RankingSettings
@@ -113,8 +111,8 @@ def popularity_model(train: DataFrame) -> FittedModel:
     counts = table.column("n").to_numpy().astype(np.float64)
     ids = _ids(table.column(ITEM))
     nobody = _ids(train.select(USER).limit(0).toArrow().column(0))
-    item = _side(ids, np.zeros((len(ids), 0), np.float32), counts.astype(np.float32), counts)
-    return _model(_side(nobody, np.zeros((0, 0), np.float32)), item)
+    item = SideModel.plain(ids, np.zeros((len(ids), 0), np.float32), counts.astype(np.float32), counts)
+    return FittedModel.plain(SideModel.plain(nobody, np.zeros((0, 0), np.float32)), item)
 
 
 def svd_model(train: DataFrame, rank: int) -> FittedModel:
@@ -137,42 +135,11 @@ def svd_model(train: DataFrame, rank: int) -> FittedModel:
         return popularity_model(train)  # a single row or column: there is but one direction
     left, lengths, right = svds(matrix, k=k, v0=np.ones(min(matrix.shape)))
     factors = (np.ascontiguousarray(side, np.float32) for side in (left * lengths, right.T))
-    return _model(*(_side(ids, side) for ids, side in zip(sides, factors, strict=True)))
+    users, items = (SideModel.plain(ids, side) for ids, side in zip(sides, factors, strict=True))
+    return FittedModel.plain(users, items)
 
 
 def _ids(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     array = pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
     return array.cast(pa.int64()) if pa.types.is_integer(array.type) else array
-
-
-def _side(
-    ids: pa.Array,
-    factors: NDArray[np.float32],
-    biases: NDArray[np.float32] | None = None,
-    counts: NDArray[np.float64] | None = None,
-) -> SideModel:
-    rows, rank = factors.shape
-    return SideModel(
-        ids=ids,
-        factors=factors,
-        biases=np.zeros(rows, np.float32) if biases is None else biases,
-        counts=np.ones(rows) if counts is None else counts,
-        columns=(),
-        projection=np.zeros((0, rank)),
-        projection_bias=np.zeros(0),
-    )
-
-
-def _model(user: SideModel, item: SideModel) -> FittedModel:
-    """A ranker in the shape of a model, so that it is searched as ours is."""
-    return FittedModel(
-        user=user,
-        item=item,
-        mu=0.0,
-        clip=(-np.inf, np.inf),
-        settings=AlsSettings(rank=user.rank),
-        history=HISTORY_SCHEMA.empty_table(),
-        best_iteration=0,
-        stop_reason="not fitted by iterations",
-    )

@@ -56,22 +56,6 @@ class SeenItems(NamedTuple):
         return cls(np.zeros(users + 1, np.int64), np.empty(0, np.int64))
 
 
-def top_n_items(
-    mu: float,
-    user_factors: Float32s,
-    user_biases: Float32s,
-    item_factors: Float32s,
-    item_biases: Float32s,
-    n: int,
-    seen: SeenItems | None = None,
-    *,
-    user_batch: int = USER_BATCH,
-) -> tuple[Int64s, Float32s]:
-    """The n best items of each of m users: `search` in all items, laid out for these users."""
-    catalogue = Catalogue.of(item_factors, item_biases, lengths_of(user_factors))
-    return search(catalogue, mu, user_factors, user_biases, n, seen, user_batch=user_batch)
-
-
 def search(
     catalogue: Catalogue,
     mu: float,

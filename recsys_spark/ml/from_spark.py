@@ -8,15 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_spark.als import history
 from recsys_spark.als.model import FittedModel, SideModel
 from recsys_spark.als.settings import AlsSettings, ImplicitSettings, SideSettings
 
 if TYPE_CHECKING:
     from pyspark.ml.recommendation import ALSModel
     from pyspark.sql import DataFrame
-
-_NO_CLIP = float(np.finfo(np.float32).max)
 
 
 def fitted_from_spark(
@@ -28,29 +25,13 @@ def fitted_from_spark(
         rank=model.rank, mean="none", user=side, item=side, nonnegative=nonnegative,
         implicit=ImplicitSettings(prefs=implicitPrefs, alpha=alpha),
     )  # fmt: skip
-    return FittedModel(
-        user=_side(model.userFactors, model.rank),
-        item=_side(model.itemFactors, model.rank),
-        mu=0.0,
-        clip=(-_NO_CLIP, _NO_CLIP),
-        settings=settings,
-        history=history.table([]),
-        best_iteration=0,
-        stop_reason="",
-    )
+    return FittedModel.plain(_side(model.userFactors, model.rank), _side(model.itemFactors, model.rank), settings)
 
 
 def _side(factors: DataFrame, rank: int) -> SideModel:
+    """Counts are not known: Spark has rows for rated ids alone, and keeps none."""
     table = factors.toArrow()
     table = table.take(pc.sort_indices(table["id"]))
-    rows = table.num_rows
     flat = pc.list_flatten(table["features"]).to_numpy().astype(np.float32)
-    return SideModel(
-        ids=table["id"].combine_chunks().cast(pa.int64()),
-        factors=np.ascontiguousarray(flat.reshape(rows, rank)),
-        biases=np.zeros(rows, np.float32),
-        counts=np.ones(rows),  # Spark has rows for rated ids alone, and keeps no counts
-        columns=(),
-        projection=np.zeros((0, rank)),
-        projection_bias=np.zeros(0),
-    )
+    ids = table["id"].combine_chunks().cast(pa.int64())
+    return SideModel.plain(ids, np.ascontiguousarray(flat.reshape(table.num_rows, rank)))

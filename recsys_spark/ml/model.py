@@ -7,12 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from pyspark.ml import Model
 from pyspark.ml.util import MLReadable, MLWritable, MLWriter
 from pyspark.sql import functions as F
-from pyspark.sql.types import FloatType
 
 from recsys_spark.als.foldin import Folded, merged, side_of
 from recsys_spark.als.model import FittedModel, Unknown
@@ -22,8 +20,8 @@ from recsys_spark.frames import check_classic, model_id_column
 from recsys_spark.ml.explain import explain_frame
 from recsys_spark.ml.foldin import fold_frame, only
 from recsys_spark.ml.from_spark import fitted_from_spark
-from recsys_spark.ml.joined import joined_predictions
 from recsys_spark.ml.params import BlockAlsModelParams
+from recsys_spark.ml.predictions import broadcast_predictions, joined_predictions
 from recsys_spark.ml.recommend import Recommends
 from recsys_spark.ml.similar import similar_frame
 from recsys_spark.ml.summary import BlockALSTrainingSummary
@@ -227,27 +225,18 @@ class BlockALSModel(Recommends, Model, BlockAlsModelParams, MLWritable, MLReadab
     def _transform(self, dataset: DataFrame) -> DataFrame:
         strategy = self.getColdStartStrategy()
         unknown: Unknown = "fallback" if strategy == "fallback" else "nan"
-        if isinstance(self.trained, SpreadModel):
-            out = self._joined(self.trained, dataset, unknown)
-            return out.where(~F.isnan(self.getPredictionCol())) if strategy == "drop" else out
-        shared = self._broadcast(dataset)
-        clip = self.getOrDefault(self.clipPredictions)
-
-        @F.pandas_udf(FloatType())  # type: ignore[call-overload]
-        def predict(users: pd.Series, items: pd.Series) -> pd.Series:
-            ids = pa.Array.from_pandas(users), pa.Array.from_pandas(items)
-            return pd.Series(shared.value.predict(*ids, unknown=unknown, clip=clip))
-
-        score = predict(self._id(dataset, self.getUserCol(), "user"), self._id(dataset, self.getItemCol(), "item"))
-        # pandas has one value for null and NaN, and it comes back as null
-        out = dataset.withColumn(self.getPredictionCol(), F.coalesce(score, F.lit(float("nan")).cast("float")))
-        return out.where(~F.isnan(self.getPredictionCol())) if strategy == "drop" else out
-
-    def _joined(self, model: SpreadModel, dataset: DataFrame, unknown: Unknown) -> DataFrame:
         check_classic(dataset)
-        keys = (self._id(dataset, self.getUserCol(), "user"), self._id(dataset, self.getItemCol(), "item"))
-        clip = self.getOrDefault(self.clipPredictions)
-        return joined_predictions(model, dataset, keys, self.getPredictionCol(), unknown, clip)
+        how = (
+            (self._id(dataset, self.getUserCol(), "user"), self._id(dataset, self.getItemCol(), "item")),
+            self.getPredictionCol(),
+            unknown,
+            self.getOrDefault(self.clipPredictions),
+        )
+        if isinstance(self.trained, SpreadModel):
+            out = joined_predictions(self.trained, dataset, *how)
+        else:
+            out = broadcast_predictions(self._broadcast(dataset), dataset, *how)
+        return out.where(~F.isnan(self.getPredictionCol())) if strategy == "drop" else out
 
     def _id(self, dataset: DataFrame, column: str, side: str) -> Column:
         """The id column in the model's type; a null, or a fraction, becomes an id that no model knows.

@@ -182,11 +182,8 @@ def _in_batches(
     for start in range(0, len(rows), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
         at = rows[part]
-        known = at >= 0
-        factors, biases = np.zeros((len(at), served.rank), np.float32), np.zeros(len(at), np.float32)
-        factors[known], biases[known] = served.factors[at[known]], served.biases[at[known]]
         listed = SeenItems(seen.indptr[start : start + len(at) + 1], seen.items)
-        yield finder.batch(ids.slice(start, ROWS_AT_ONCE), factors, biases, listed)
+        yield finder.batch(ids.slice(start, ROWS_AT_ONCE), *served.gather_rows(at), listed)
 
 
 def for_profiles(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from pyspark.sql import SparkSession
 from problems import problem
 from recsys_spark import lake
 from recsys_spark.blocks import published as module
-from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.blocks.layout import ITEMS, USERS, Block
 from recsys_spark.blocks.pieces import build_blocks
 from recsys_spark.blocks.published import PublishedBlocks, write_blocks
 
@@ -31,16 +32,28 @@ def expected(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> t
     return lake.publish(spark, str(root), step="blocks", settings={}, inputs={}, write=write), [r for _, r in records]
 
 
+@pytest.mark.parametrize("paired", [False, True])
 @pytest.mark.parametrize("local", [True, False])
 def test_the_records_come_back(
-    spark: SparkSession, expected: tuple[lake.Published, list[bytes]], monkeypatch: pytest.MonkeyPatch, local: bool
+    spark: SparkSession,
+    expected: tuple[lake.Published, list[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    local: bool,
+    paired: bool,
 ) -> None:
+    """Paired, for rows that are routed: localised, and where the fit looks for them."""
     where, records = expected
     blocks = PublishedBlocks(spark, where)
     assert module.local_paths([f"file://{where.path}"]) is not None
     if not local:
         monkeypatch.setattr(module, "local_paths", lambda uris: None)
-    plan = spark.sparkContext.broadcast(blocks.plan)
-    found = dict(blocks.records(plan).collect())
+    plan = spark.sparkContext.broadcast(replace(blocks.plan, paired=paired))
+    by_partition = blocks.records(plan).glom().collect()
+    layout = plan.value.layout
     plan.destroy()
-    assert [found[slot] for slot in range(len(records))] == records
+    assert len(by_partition) == layout.partitions
+    found = {slot: (number, data) for number, part in enumerate(by_partition) for slot, data in part}
+    for slot, whole in enumerate(records):
+        number, data = found[slot]
+        assert number == layout.partition(slot)
+        assert data == (Block.from_buffer(whole).localised().to_bytes() if paired else whole)

@@ -13,7 +13,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from problems import problem
-from recsys_spark.blocks import build, encoded
+from recsys_spark.blocks import encoded
+from recsys_spark.blocks import scan as module
 from recsys_spark.blocks.build import block_records, plan_blocks
 from recsys_spark.blocks.chunks import Chunk
 from recsys_spark.blocks.encoded import EncodedRatings
@@ -74,7 +75,7 @@ def test_a_plain_scan_gives_the_entries_that_spark_gives(
     with EncodedRatings(df) as direct:
         assert direct._scanned() is not None
         found, counts = entries(direct), [direct.counts[side].sort_by("id") for side in (0, 1)]
-    monkeypatch.setattr(encoded, "plain_scan", lambda ratings: None)
+    monkeypatch.setattr(module, "plain_scan", lambda ratings: None)
     with EncodedRatings(df) as through:
         assert entries(through) == found
         assert [through.counts[side].sort_by("id") for side in (0, 1)] == counts
@@ -158,7 +159,7 @@ def test_files_that_tasks_cannot_read_are_read_through_spark(
         return [[Span("/not/on/this/host.parquet", 0, 0, 1)]]
 
     before = set(spark.sparkContext._jsc.getPersistentRDDs())
-    monkeypatch.setattr(encoded, "spans", elsewhere)
+    monkeypatch.setattr(module, "spans", elsewhere)
     with EncodedRatings(chosen(spark.read.parquet(folder))) as ratings:
         assert len(entries(ratings)) == 42
     assert set(spark.sparkContext._jsc.getPersistentRDDs()) == before
@@ -189,7 +190,7 @@ def test_features_are_read_by_tasks_and_through_spark_to_the_same_records(
     with EncodedRatings(spark.createDataFrame(p.ratings)) as ratings:
         for plain in (True, False):
             if not plain:
-                monkeypatch.setattr(build, "plain_scan", lambda table: None)
+                monkeypatch.setattr(module, "plain_scan", lambda table: None)
             plan = spark.sparkContext.broadcast(plan_blocks(ratings, tables, (2, 3), (2, 2)))
             found.append(dict(block_records(ratings, tables, plan).collect()))
             plan.destroy()

@@ -15,9 +15,16 @@ from numpy.typing import NDArray
 
 from recsys_spark.kernels import topk
 from recsys_spark.kernels.catalogue import GRID, PANEL, Catalogue, lengths_of
-from recsys_spark.kernels.topk import SeenItems, search, top_n_items
+from recsys_spark.kernels.topk import SeenItems, search
 
 MU = 3.4
+
+
+def top_n_items(
+    mu: float, P: NDArray, b: NDArray, Q: NDArray, c: NDArray, n: int, *seen: SeenItems, **how: int
+) -> tuple:
+    """`search` in all items, laid out for these users."""
+    return search(Catalogue.of(Q, c, lengths_of(P)), mu, P, b, n, *seen, **how)
 
 
 def twin(P: NDArray, b: NDArray, Q: NDArray, c: NDArray, n: int, seen: list[list[int]]) -> tuple[NDArray, NDArray]:

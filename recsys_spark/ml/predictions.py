@@ -1,4 +1,4 @@
-"""Predictions of a model whose rows no process holds: ratings meet their rows in two joins. Driver."""
+"""Columns of predictions: from a model that every executor holds, or from two joins where none does. Driver."""
 
 from __future__ import annotations
 
@@ -7,20 +7,41 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from recsys_spark.als.model import Unknown
+from recsys_spark.als.model import FittedModel, Unknown
 from recsys_spark.kernels.predict import score_pairs
 from recsys_spark.kernels.rows import F32
 
 if TYPE_CHECKING:
+    from pyspark.core.broadcast import Broadcast
     from pyspark.sql import Column, DataFrame
 
     from recsys_spark.als.spread import SpreadModel
 
 _SIDES = ("user", "item")
+
+
+def broadcast_predictions(
+    shared: Broadcast[FittedModel],
+    dataset: DataFrame,
+    keys: tuple[Column, Column],
+    column: str,
+    unknown: Unknown,
+    clip: bool,
+) -> DataFrame:
+    """The dataset with a float column of predictions; lazy. Parameters as `joined_predictions`."""
+
+    @F.pandas_udf(T.FloatType())  # type: ignore[call-overload]
+    def predict(users: pd.Series, items: pd.Series) -> pd.Series:
+        ids = pa.Array.from_pandas(users), pa.Array.from_pandas(items)
+        return pd.Series(shared.value.predict(*ids, unknown=unknown, clip=clip))
+
+    # Pandas has one value for null and NaN, and it comes back as null.
+    return dataset.withColumn(column, F.coalesce(predict(*keys), F.lit(float("nan")).cast("float")))
 
 
 def joined_predictions(
