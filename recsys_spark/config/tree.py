@@ -234,7 +234,8 @@ class ScoreSettings(_Section):
     )
     since: Literal["last"] | datetime | None = Field(
         None,
-        description="score only users with ratings since (UTC; last: the day before); carry over the rest; null: all",
+        description="last: score only users whose ratings changed since the day before, carry over the rest; a time "
+        "(UTC): those who rated since as well; null: score everybody",
     )
     keep_days: int | None = Field(None, ge=2, description="days that are kept, the latest; null: all")
     candidates: CandidateSettings = CandidateSettings()

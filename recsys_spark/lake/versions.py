@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _DRAFT_PREFIX = "._tmp-"
-_STALE_DRAFT_MS = 24 * 3600 * 1000
+_STALE_DRAFT_MS = 7 * 24 * 3600 * 1000  # a fit may well take more than a day
 _CHUNK = 1 << 22
 
 
@@ -210,7 +210,7 @@ def _pointer(spark: SparkSession, root: str) -> str | None:
 
 
 def _expire(spark: SparkSession, root: str, version: str, keep: int) -> None:
-    """Remove old versions, and what publishers left that died a day or longer ago."""
+    """Remove old versions, and what publishers left that died a week or longer ago."""
     _sweep(spark, root)
     _sweep(spark, _parent(root))
     others = []

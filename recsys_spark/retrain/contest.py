@@ -29,7 +29,7 @@ from recsys_spark.ingest.splits import parts, time_cut
 from recsys_spark.ml.job import estimator_of
 from recsys_spark.ml.model import BlockALSModel
 from recsys_spark.schema import ITEM, PART, RATING, TEST, TIMESTAMP, USER, VALIDATION
-from recsys_spark.score.carry import RatingsFacts, facts_of
+from recsys_spark.score.carry import RatingsFacts, digests, facts_of
 from recsys_spark.score.newcomers import user_features, with_newcomers
 from recsys_spark.tracking.versions import CHAMPION, Version
 
@@ -69,7 +69,7 @@ def contest_of(spark: SparkSession, settings: Settings, ingest: lake.Published, 
     labelled = parts(time_cut(ratings, None, settings.retrain.share), 0, chosen.validation_share, chosen.seed)
     is_test = F.col(PART) == TEST
     found = labelled.where(is_test).agg(F.count(F.lit(1)), F.min(F.unix_seconds(TIMESTAMP))).collect()[0]
-    facts, _ = facts_of(ratings)
+    facts = facts_of(digests(ratings))
     decisive = {
         "ratings": facts.fingerprint,
         "features": features.manifest.version,

@@ -31,7 +31,7 @@ from recsys_spark.retrain.contest import (
 )
 from recsys_spark.tracking.provenance import provenance
 from recsys_spark.tracking.run import Tracker, fetch_model, open_registry, track
-from recsys_spark.tracking.versions import CHAMPION, DECISION, KEPT, PROMOTED, REASON, Version
+from recsys_spark.tracking.versions import CHAMPION, DECISION, KEPT, PROMOTED, REASON, UNDECIDED, Version
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -115,10 +115,9 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> Jo
 def _judged(registry: Registry, recipe: str, champion: Version | None) -> Version | None:
     """The version that was made of these ratings and settings, if what becomes of it is decided."""
     found = registry.find(RECIPE, recipe)
-    if found and champion and found.number == champion.number and DECISION not in found.tags:
-        registry.note(found.number, {DECISION: PROMOTED})  # killed after it had been promoted
-        found = registry.version(found.number)
-    return found if found and DECISION in found.tags else None
+    if found and champion and found.number == champion.number and not found.decided:
+        return _settle(registry, found.number, PROMOTED, found.tags[REASON])  # killed after it had been promoted
+    return found if found and found.decided else None
 
 
 def _log_fit(tracker: Tracker, challenger: FittedModel, metrics: dict[str, float], newest: DataSet) -> None:
@@ -132,16 +131,21 @@ def _log_fit(tracker: Tracker, challenger: FittedModel, metrics: dict[str, float
 def _register(
     tracker: Tracker, registry: Registry, facts: dict[str, str], verdict: Verdict, champion: Version | None
 ) -> Version:
-    """Say what is decided of the version that was logged; `decision` is noted last: without it nothing was."""
+    """Tell the version that was logged what is known of it, and put what is decided into effect."""
     number = tracker.version
     assert number is not None
-    decision = PROMOTED if verdict.promoted else KEPT
-    tracker.log_tags({DECISION: decision, REASON: verdict.reason, "model_version": number})
     registry.describe(ABOUT.format(name=registry.name))
-    registry.note(number, {REASON: verdict.reason, **facts}, f"**{decision}**: {verdict.reason}.")
+    registry.note(number, {DECISION: UNDECIDED, **facts, REASON: verdict.reason})
     if verdict.promoted:
         registry.promote(number, champion)
-    registry.note(number, {DECISION: decision})
+    decision = PROMOTED if verdict.promoted else KEPT
+    tracker.log_tags({DECISION: decision, REASON: verdict.reason, "model_version": number})
+    return _settle(registry, number, decision, verdict.reason)
+
+
+def _settle(registry: Registry, number: str, decision: str, reason: str) -> Version:
+    """Note the decision, last of all: it says that everything before it was done."""
+    registry.note(number, {DECISION: decision}, f"{decision.capitalize()}: {reason}.")
     found = registry.version(number)
     assert found is not None
     return found
@@ -156,14 +160,14 @@ def _metrics(measured: dict[str, RatingSums], challenger: FittedModel) -> dict[s
 
 
 def _facts(contest: Contest, metrics: dict[str, float], champion: Version | None) -> dict[str, str]:
-    """What a version's tags say beside the decision; `champion`: what it began from."""
+    """What a version's tags say, in the order in which the UI shows them; `champion`: what it began from."""
     return {
-        RECIPE: contest.recipe,
-        UNTIL: contest.cut.isoformat(),
+        **{key: f"{metrics[key]:.4f}" for key in ("rmse", "champion_rmse", "mae") if key in metrics},
+        "begun_from": f"version {champion.number}" if champion else "the seed",
         "ratings": f"{contest.facts.rows:,}",
         "ratings_fingerprint": contest.facts.fingerprint,
-        **{key: f"{metrics[key]:.4f}" for key in ("rmse", "mae", "champion_rmse") if key in metrics},
-        "begun_from": f"version {champion.number}" if champion else "the seed",
+        UNTIL: contest.cut.isoformat(),
+        RECIPE: contest.recipe,
     }
 
 

@@ -1,7 +1,9 @@
-"""Scoring only users with new ratings: whether the other rows of the day before may be carried over; driver.
+"""Scoring only users whose ratings have changed: who they are, and whether others' rows may be carried over; driver.
 
 A user's rows follow from the model, the candidates, the settings and their own ratings. Where all of these are as they
-were, so are the rows, bit for bit, and a day made of old rows and new ones is the day that scoring everybody makes.
+were the day before, so are the rows, bit for bit, and a day made of old rows and new ones is the day that scoring
+everybody makes. A day therefore keeps a digest of each user's ratings beside its rows: whatever has happened to them
+since (rated, rated anew, come late, withdrawn), it shows.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from recsys_spark import lake
 from recsys_spark.schema import ITEM, RATING, TIMESTAMP, USER
@@ -17,6 +19,10 @@ from recsys_spark.schema import ITEM, RATING, TIMESTAMP, USER
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+RATED = "rated"
+"""The table of digests: user, ratings, last (of them, in microseconds since 1970), digest."""
+
+_RATINGS, _LAST, _DIGEST = "ratings", "last", "digest"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _CHANGED = {
     "model": "the model is another one",
@@ -32,84 +38,68 @@ class RatingsFacts:
     """What the ratings are: their number, the time of the latest, and a hash that no order or partitioning changes."""
 
     rows: int
-    until: datetime | None
+    until: datetime
     fingerprint: str
 
     def to_json(self) -> dict[str, Any]:
         """For a manifest."""
-        return {
-            "rows": self.rows,
-            "until": self.until.isoformat() if self.until else None,
-            "fingerprint": self.fingerprint,
-        }
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> RatingsFacts:
-        """Read what `to_json` made."""
-        until = datetime.fromisoformat(found["until"]) if found["until"] else None
-        return cls(found["rows"], until, found["fingerprint"])
+        return {"rows": self.rows, "until": self.until.isoformat(), "fingerprint": self.fingerprint}
 
 
-def facts_of(ratings: DataFrame, until: datetime | None = None) -> tuple[RatingsFacts, RatingsFacts]:
-    """Facts of all ratings, and of those up to a moment (None: of none); one job."""
+def digests(ratings: DataFrame) -> DataFrame:
+    """A row for each user of the ratings, as `RATED` has it."""
     from pyspark.sql import functions as F
 
     at = F.unix_micros(TIMESTAMP)
-    early = F.lit(False) if until is None else at <= _micros(until)
-    row_hash = F.xxhash64(USER, ITEM, RATING, at).cast("decimal(38, 0)")
-    found = ratings.agg(
-        F.count(F.lit(1)), F.max(at), F.sum(row_hash),
-        F.count_if(early), F.max(F.when(early, at)), F.sum(F.when(early, row_hash)),
-    ).collect()[0]  # fmt: skip
-    return _facts(*found[:3]), _facts(*found[3:])
+    return ratings.groupBy(USER).agg(
+        F.count(F.lit(1)).alias(_RATINGS),
+        F.max(at).alias(_LAST),
+        F.bit_xor(F.xxhash64(ITEM, RATING, at)).alias(_DIGEST),
+    )
 
 
-def until_of(before: lake.Published | None) -> datetime | None:
-    """The latest rating that the day before knew; None where there was none, or nobody wrote it down."""
-    found = before.manifest.extra.get("ratings") if before else None
-    return RatingsFacts.from_json(found).until if found else None
+def facts_of(rated: DataFrame) -> RatingsFacts:
+    """Facts of all ratings from the digests of their users; one job."""
+    from pyspark.sql import functions as F
+
+    hashed = F.bit_xor(F.xxhash64(USER, _RATINGS, _DIGEST))
+    rows, last, digest = rated.agg(F.sum(_RATINGS), F.max(_LAST), hashed).collect()[0]
+    return RatingsFacts(rows or 0, _EPOCH + timedelta(microseconds=last or 0), lake.fingerprint(rows, digest))
 
 
-def carry_from(
-    before: lake.Published | None, recipe: Mapping[str, str], earlier: RatingsFacts, since: datetime | Literal["last"]
-) -> tuple[datetime | None, str]:
-    """From when on ratings make a user one that is scored again; None: everybody is; and why, for people.
+def why_not(before: lake.Published | None, recipe: Mapping[str, str]) -> str | None:
+    """Why nobody's rows can be carried over from the day before, for people; None where they can.
 
     Parameters
     ----------
-    before : the day before
     recipe : what rows follow from beside the ratings, by the names of `_CHANGED`
-    earlier : facts of the ratings up to the latest that the day before knew
-    since : what was asked for; ``last``: the latest rating that the day before knew. A later moment is moved there, so
-        that no rating falls between the days
     """
     if before is None:
-        return None, "there is no day before"
-    extra, of = before.manifest.extra, f"the day before ({before.manifest.settings['run_date']}) cannot be carried over"
-    made_of = extra.get("recipe", {})
+        return "there is no day before"
+    made_of = before.manifest.extra.get("recipe", {})
     changed = [why for part, why in _CHANGED.items() if made_of.get(part) != recipe[part]]
     if changed:
-        return None, f"{of}: {', '.join(changed)}"
-    known = RatingsFacts.from_json(extra["ratings"])
-    if earlier != known or known.until is None:
-        return None, (
-            f"{of}: ratings up to {known.until} have come late, changed or gone: it knew {known.rows:,}, and there are "
-            f"{earlier.rows:,} now"
-        )
-    start = known.until if since == "last" else min(since, known.until)
-    return start, f"users with ratings since {start} are scored, the others carried over"
+        day = before.manifest.settings["run_date"]
+        return f"the day before ({day}) cannot be carried over: {', '.join(changed)}"
+    return None
 
 
-def rated_since(ratings: DataFrame, moment: datetime) -> DataFrame:
-    """The users with a rating at that moment or later, each once."""
+def changed_users(rated: DataFrame, before: DataFrame, since: datetime | None) -> DataFrame:
+    """Users whose ratings are not those of the day before, those who are gone too, and who rated at `since` or later.
+
+    Parameters
+    ----------
+    rated, before : digests of now and then
+    """
     from pyspark.sql import functions as F
 
-    return ratings.where(F.unix_micros(TIMESTAMP) >= _micros(moment)).select(USER).distinct()
-
-
-def _facts(rows: int, until: int | None, total: Any) -> RatingsFacts:
-    moment = None if until is None else _EPOCH + timedelta(microseconds=until)
-    return RatingsFacts(rows, moment, lake.fingerprint(rows, str(total or 0)))
+    columns = [USER, _RATINGS, _LAST, _DIGEST]
+    then = before.select(*(F.col(name).alias(f"then_{name}" if name != USER else USER) for name in columns))
+    same = F.lit(True)
+    for name in columns[1:]:
+        same &= F.col(name).eqNullSafe(F.col(f"then_{name}"))
+    recent = F.lit(False) if since is None else F.coalesce(F.col(_LAST) >= _micros(since), F.lit(False))
+    return rated.join(then, USER, "full").where(~same | recent).select(USER)
 
 
 def _micros(moment: datetime) -> int:

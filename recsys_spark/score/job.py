@@ -17,7 +17,7 @@ from recsys_spark.cli import JobResult, setting_argument
 from recsys_spark.config import Settings, step_root
 from recsys_spark.schema import RUN_DATE, USER
 from recsys_spark.score.candidates import find_candidates
-from recsys_spark.score.carry import carry_from, facts_of, rated_since, until_of
+from recsys_spark.score.carry import RATED, changed_users, digests, facts_of, why_not
 from recsys_spark.score.days import STEP, TABLE, day_before, day_root, expire, score_path
 from recsys_spark.score.finder import Ranking
 from recsys_spark.score.gates import judge, measure
@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "--since",
         "score.since",
-        "score only users with ratings since (a day, an ISO time, or last); carry over the rest",
+        "last: score only users whose ratings changed since the day before, carry over the rest; a day or ISO time: "
+        "those who rated since as well",
     )
     setting_argument(
         parser,
@@ -158,14 +159,14 @@ def _plan(spark: SparkSession, settings: Settings, source: Source, ingest: lake.
 
 
 def _write(spark: SparkSession, draft: lake.Draft, plan: _Plan) -> dict[str, Any]:
-    since = plan.settings.score.since
-    facts, earlier = facts_of(plan.ratings, until_of(plan.before))
-    begin, why = (None, "not asked for") if since is None else carry_from(plan.before, plan.recipe, earlier, since)
-    if since is not None:
-        log.info("%s%s", why, "" if begin else ": everybody is scored")
-    yesterday = None if plan.before is None else lake.read_table(spark, plan.before.path, TABLE)
-    counts = _write_rows(spark, draft, plan, begin, yesterday)
+    draft.write_table(digests(plan.ratings), RATED)
+    facts = facts_of(spark.read.parquet(f"{draft.path}/{RATED}"))
+    obstacle = why_not(plan.before, plan.recipe)
+    if plan.settings.score.since is not None:
+        log.info(f"{obstacle}: everybody is scored" if obstacle else "users whose ratings have changed are scored")
+    counts = _write_rows(spark, draft, plan, plan.before if obstacle is None else None)
     written = spark.read.parquet(f"{draft.path}/{TABLE}")
+    yesterday = lake.read_table(spark, plan.before.path, TABLE) if plan.before else None
     measures = measure(written, counts.pop("users"), yesterday)
     account = judge(measures, plan.settings.score.gates, plan.source.model.clip, plan.run_date.isoformat())
     return {
@@ -173,49 +174,51 @@ def _write(spark: SparkSession, draft: lake.Draft, plan: _Plan) -> dict[str, Any
         "model": {**plan.source.facts, "fingerprint": plan.source.fingerprint},
         "ratings": facts.to_json(),
         "recipe": plan.recipe,
-        "carried_over": {"since": begin.isoformat() if begin else None, "reason": why},
+        "everybody_because": obstacle if plan.settings.score.since is not None else "score.since is not set",
         "gates": account,
     }
 
 
-def _write_rows(
-    spark: SparkSession, draft: lake.Draft, plan: _Plan, begin: datetime | None, yesterday: DataFrame | None
-) -> dict[str, int]:
-    """Write the table; how many users there are, were scored, folded in, left to the fallback, carried over."""
-    original, ratings = plan.source.model, plan.ratings
-    scored = None if begin is None else rated_since(ratings, begin).persist()
+def _write_rows(spark: SparkSession, draft: lake.Draft, plan: _Plan, base: lake.Published | None) -> dict[str, int]:
+    """Write the table; how many users there are, were scored, folded in, left to the fallback, carried over.
+
+    Parameters
+    ----------
+    base : the day that rows may be carried over from
+    """
+    original, ratings, since = plan.source.model, plan.ratings, plan.settings.score.since
+    everybody = model_users(spark, original).union(spark.read.parquet(f"{draft.path}/{RATED}").select(USER)).distinct()
+    changed = scored = None
+    if since is not None and base is not None:
+        rated, then = spark.read.parquet(f"{draft.path}/{RATED}"), lake.read_table(spark, base.path, RATED)
+        changed = changed_users(rated, then, None if since == "last" else since).persist()
+        scored = everybody.join(changed, USER, "left_semi")
     theirs = ratings if scored is None else ratings.join(scored, USER, "left_semi")
     features = lake.read_table(spark, plan.features.path, USER) if plan.features else None
     model, folded_in = with_newcomers(spark, original, theirs, features)
     shared = spark.sparkContext.broadcast(model)
     try:
         left_out = plan.settings.score.exclude_seen
-        asked = scored
-        if asked is None and not left_out:
-            asked = model_users(spark, model).union(ratings.select(USER))
+        asked = everybody if scored is None and not left_out else scored
         rows = recommend(spark, shared, asked, ratings if left_out else None, plan.ranking, plan.run_date)
-        if scored is not None and yesterday is not None:
-            kept = yesterday.join(scored, USER, "left_anti").withColumn(RUN_DATE, F.lit(plan.run_date))
-            rows = rows.unionByName(kept)
+        if changed is not None and base is not None:
+            kept = lake.read_table(spark, base.path, TABLE).join(changed, USER, "left_anti")
+            rows = rows.unionByName(kept.withColumn(RUN_DATE, F.lit(plan.run_date)))
         draft.write_table(rows, TABLE)
-        users = len(original.user) + _strangers(spark, original, ratings)
+        users = everybody.count()
         served = users if scored is None else scored.count()
+        strangers = theirs.select(USER).distinct().join(model_users(spark, model), USER, "left_anti").count()
         return {
             "users": users,
             "scored": served,
             "folded_in": folded_in,
-            "fallback": _strangers(spark, model, theirs),
+            "fallback": strangers,
             "carried_over": users - served,
         }
     finally:
         shared.destroy()
-        if scored is not None:
-            scored.unpersist()
-
-
-def _strangers(spark: SparkSession, model: Any, ratings: DataFrame) -> int:
-    """How many users of the ratings the model does not know."""
-    return ratings.select(USER).distinct().join(model_users(spark, model), USER, "left_anti").count()
+        if changed is not None:
+            changed.unpersist()
 
 
 def _version_settings(settings: Settings, run_date: date) -> dict[str, Any]:

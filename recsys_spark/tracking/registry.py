@@ -21,7 +21,7 @@ from recsys_spark.errors import ConfigError, DataError, NotPublishedError, Refus
 from recsys_spark.tracking.models import LOADER
 from recsys_spark.tracking.quiet import quiet
 from recsys_spark.tracking.store import explained, mlflow, store_uri
-from recsys_spark.tracking.versions import CHAMPION, DECISION, FORMER, ROLLED_BACK, Version
+from recsys_spark.tracking.versions import BACK, CHAMPION, DECISION, FORMER, ROLLED_BACK, Version
 
 
 class Registry:
@@ -117,11 +117,12 @@ class Registry:
                 f"set the alias {CHAMPION} to another version in the MLflow UI"
             )
         self._point_to(former.number)
-        told = f"rolled back to version {former.number}" + (f": {why}" if why else "")
+        now = datetime.now(timezone.utc)
+        told = f"{now:%Y-%m-%d %H:%M} UTC to version {former.number}" + (f": {why}" if why else "")
         with quiet():
             text = self._client.get_model_version(self.name, champion.number).description or ""
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        self.note(champion.number, {DECISION: told, ROLLED_BACK: now}, f"{text}\n\n**{now[:16]}: {told}**".strip())
+        tags = {DECISION: BACK, ROLLED_BACK: told}
+        self.note(champion.number, tags, f"{text}\n\nRolled back {told}.".strip())
         return champion, former
 
     def _point_to(self, number: str) -> None:

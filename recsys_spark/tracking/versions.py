@@ -11,8 +11,8 @@ CHAMPION = "champion"
 FORMER, DECISION, REASON, ROLLED_BACK = "former_champion", "decision", "reason", "rolled_back"
 """Tags: the champion before, what became of the version and why, when it was rolled back."""
 
-PROMOTED, KEPT = "promoted", "not promoted"
-"""Decisions."""
+UNDECIDED, PROMOTED, KEPT, BACK = "being judged", "promoted", "not promoted", "rolled back"
+"""Decisions; a version whose job was killed stays undecided."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class Version:
     number: str
     run_id: str
     tags: Mapping[str, str]
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is known what becomes of it."""
+        return self.tags.get(DECISION, UNDECIDED) != UNDECIDED
 
     @property
     def uri(self) -> str:

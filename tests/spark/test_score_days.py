@@ -98,8 +98,8 @@ def test_a_crash_then_the_second_day_from_the_first(spark: SparkSession, folder:
 
     result = run(spark, settings_for(folder, SATURDAY, since="last"), NOBODY)
     counts = manifest(spark, folder, SATURDAY)["counts"]
-    assert counts == {"rows": 4 * 15, "scored": 4, "folded_in": 2, "fallback": 1, "carried_over": 11}
-    assert "4 scored (2 folded in, 1 by the fallback), 11 carried over" in result.summary
+    assert counts == {"rows": 4 * 15, "scored": 3, "folded_in": 2, "fallback": 0, "carried_over": 12}
+    assert "3 scored (2 folded in, 0 by the fallback), 12 carried over" in result.summary
     incremental = rows(published(folder, SATURDAY))
     assert {row[4] for row in incremental} == {SATURDAY}
     assert {row[0] for row in incremental} >= {5, 6, 9, 100, 103, 133}
@@ -157,6 +157,22 @@ def test_all_days_as_a_view(spark: SparkSession, folder: Path) -> None:
         _ = score.reed
 
 
+def test_whatever_happens_to_ratings_a_day_of_changes_is_the_day_of_everybody(spark: SparkSession, small: Path) -> None:
+    late, anew, gone = (100, 65, 5.0, 0), (103, 9, 4.5, 30), {6, 5}
+    changed = [row for row in OLD if row[0] not in gone and row[:2] != anew[:2]]
+    ingest(spark, settings_for(small, SATURDAY), [*changed, late, anew])
+    found = run(spark, settings_for(small, SATURDAY, since="last"), NOBODY)
+    assert (found.metrics["scored"], found.metrics["carried_over"]) == (2, 10)
+    incremental = rows(published(small, SATURDAY))
+    assert not {row[0] for row in incremental} & gone
+    everybody = run(spark, settings_for(small, SATURDAY), NOBODY)
+    assert everybody.metrics["scored"] == 12
+    assert rows(published(small, SATURDAY)) == incremental
+    since = run(spark, settings_for(small, SUNDAY, since="2026-11-19T03:00"), NOBODY)
+    assert since.metrics["scored"] == 1, "nothing has changed, but 103 has rated since"
+    assert {row[:4] for row in rows(published(small, SUNDAY))} == {row[:4] for row in incremental}
+
+
 @pytest.fixture
 def small(spark: SparkSession, tmp_path: Path) -> Path:
     """Friday again, for what must not disturb the others."""
@@ -171,13 +187,10 @@ def test_everybody_is_scored_where_carrying_over_would_be_another_day(spark: Spa
     def why(**score_: object) -> str:
         result = run(spark, settings_for(small, SATURDAY, since="last", **score_), NOBODY)
         assert result.metrics["carried_over"] == 0
-        return str(manifest(spark, small, SATURDAY)["carried_over"]["reason"])
+        return str(manifest(spark, small, SATURDAY)["everybody_because"])
 
     assert why(n=3) == "the day before (2026-11-20) cannot be carried over: the settings of scoring are others"
     assert why(candidates={"block": [7]}).endswith("other items may be recommended")
-    late = (100, 65, 5.0, 0)
-    ingest(spark, settings_for(small, SATURDAY), [*OLD, late])
-    assert "have come late, changed or gone: it knew 5, and there are 6 now" in why()
     train(spark, settings_for(small, SATURDAY), small, seed=1)
     assert why(gates={"min_overlap": 0}).endswith("the model is another one")
 

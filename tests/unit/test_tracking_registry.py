@@ -50,9 +50,11 @@ def test_champions_are_promoted_and_rolled_back_one_by_one(settings: Settings) -
         registry.roll_back()
     third = registry.version("3")
     assert third is not None
-    assert third.tags["decision"] == "rolled back to version 2: complaints"
+    assert third.decided
+    assert third.tags["decision"] == "rolled back"
+    assert third.tags["rolled_back"].endswith(" UTC to version 2: complaints")
     text = mlflow.MlflowClient(tracking_uri=settings.tracking.uri).get_model_version("films", "3").description
-    assert text.endswith("rolled back to version 2: complaints**")
+    assert text == f"Rolled back {third.tags['rolled_back']}."
 
 
 def test_a_champion_that_somebody_else_has_changed_is_left_alone(settings: Settings) -> None:
