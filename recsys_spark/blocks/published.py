@@ -79,7 +79,7 @@ class PublishedBlocks:
 
     def _side(self, side: int, extra: Any) -> SidePlan:
         name = SIDE_NAMES[side]
-        table = lake.read_table(self.spark, self._published.path, f"{name}_ids").toArrow().sort_by("row")
+        table = lake.collect_table(self.spark, self._published.path, f"{name}_ids").sort_by("row")
         bounds = np.asarray(extra["bounds"][name], np.int64)
         return SidePlan(table["id"].combine_chunks(), bounds, len(self.columns[side]))
 

@@ -74,7 +74,7 @@ def read_columns(spark: SparkSession, features: str, side: str) -> list[FeatureC
     NotPublishedError
         There are no features in that directory.
     """
-    return columns_from_table(lake.read_table(spark, features, f"{side}_columns").toArrow())
+    return columns_from_table(lake.collect_table(spark, features, f"{side}_columns"))
 
 
 def _users(spark: SparkSession, ingested: lake.Published) -> DataFrame:

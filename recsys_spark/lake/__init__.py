@@ -22,13 +22,14 @@ from recsys_spark.lake.fs import (
     write_text,
 )
 from recsys_spark.lake.manifest import Manifest, Published, TableInfo, fingerprint
-from recsys_spark.lake.versions import Draft, current, fingerprint_files, publish, read_table
+from recsys_spark.lake.versions import Draft, collect_table, current, fingerprint_files, publish, read_table
 
 __all__ = [
     "Draft",
     "Manifest",
     "Published",
     "TableInfo",
+    "collect_table",
     "copy_from_local",
     "copy_to_local",
     "current",

@@ -10,6 +10,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from recsys_spark import __version__
 from recsys_spark.errors import DataError, NotPublishedError
 from recsys_spark.lake import fs
@@ -122,18 +125,45 @@ def read_table(spark: SparkSession, root: str, name: str) -> DataFrame:
     NotPublishedError
         There is no version, or it has no table of this name.
     """
-    root = root.rstrip("/")
     from pyspark.sql.types import DataType, StructType
 
+    path, info = _find_table(spark, root, name)
+    df = spark.read.schema(info.schema).parquet(path)
+    columns = cast(StructType, DataType.fromDDL(info.schema)).fieldNames()
+    quoted = ["`" + column.replace("`", "``") + "`" for column in columns]
+    return df.select(*quoted)  # Spark has moved partition columns to the end
+
+
+def collect_table(spark: SparkSession, root: str, name: str) -> pa.Table:
+    """A table without partition columns, whole, in this process; raises as `read_table`.
+
+    Local files are read without Spark, which plans for seconds in a new session.
+
+    Raises
+    ------
+    DataError
+        A local file is damaged.
+    """
+    path, _ = _find_table(spark, root, name)
+    local = fs.locate(spark, path).local
+    if local is None:
+        return read_table(spark, root, name).toArrow()
+    try:
+        return pq.read_table(local, partitioning=None, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"table {name!r} of {path} cannot be read ({error}): delete the version and run its step again"
+        ) from None
+
+
+def _find_table(spark: SparkSession, root: str, name: str) -> tuple[str, TableInfo]:
+    root = root.rstrip("/")
     manifest = _load(spark, root)
     found = Published(path=root, manifest=manifest) if manifest else current(spark, root)
     info = found.manifest.tables.get(name)
     if info is None:
         raise NotPublishedError(f"no table {name!r} in {found.path}; it has {', '.join(sorted(found.manifest.tables))}")
-    df = spark.read.schema(info.schema).parquet(found.table(name))
-    columns = cast(StructType, DataType.fromDDL(info.schema)).fieldNames()
-    quoted = ["`" + column.replace("`", "``") + "`" for column in columns]
-    return df.select(*quoted)  # Spark has moved partition columns to the end
+    return found.table(name), info
 
 
 def fingerprint_files(spark: SparkSession, paths: Iterable[str]) -> str:

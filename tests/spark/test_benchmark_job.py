@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from recsys_spark import lake
 from recsys_spark.benchmark import job, trials
-from recsys_spark.benchmark.contender import read, rmse
+from recsys_spark.benchmark.contender import derived, read, rmse, shuffled
 from recsys_spark.benchmark.data import Prepared, prepare, write
 from recsys_spark.benchmark.launch import Measured, measure
 from recsys_spark.benchmark.spec import HELD_OUT, KNOWN, OURS, SPARK, Contender, FitOrder, SparkChoice
@@ -80,11 +80,15 @@ def test_data(spark: SparkSession, settings: Settings, prepared: Prepared) -> No
 
 
 def test_derived_ratings_are_the_same_rows_and_no_bare_scan(spark: SparkSession, prepared: Prepared) -> None:
-    derived, known = (read(spark, prepared.data, source) for source in ("derived", "parquet"))
-    assert "Exchange" in derived._jdf.queryExecution().toString()
-    assert "coalesce" in derived._jdf.queryExecution().optimizedPlan().toString()
-    assert derived.select(known.columns).exceptAll(known).count() == 0
-    assert derived.count() == known.count()
+    known, kept = read(spark, prepared.data), shuffled(spark, prepared.data)
+    try:
+        rows = derived(kept)
+        assert "Exchange" in rows._jdf.queryExecution().toString()
+        assert "coalesce" in rows._jdf.queryExecution().optimizedPlan().toString()
+        assert rows.select(known.columns).exceptAll(known).count() == 0
+        assert rows.count() == known.count()
+    finally:
+        kept.unpersist()
 
 
 @pytest.mark.parametrize("contender", [OURS, SPARK])

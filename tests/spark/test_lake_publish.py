@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from recsys_spark import lake
@@ -41,6 +42,24 @@ def publish(spark, root, seed=0, write=None, **kwargs):
     return lake.publish(
         spark, root, step="ratings", settings=settings, inputs={"raw": "f"}, write=write or default, **kwargs
     )
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_small_table_comes_whole_with_spark_or_without(spark, root, monkeypatch, remote):
+    path = publish(spark, root).path
+    if remote:
+        monkeypatch.setattr(fs.Location, "local", None)
+    found = lake.collect_table(spark, path, "ratings")
+    assert sorted(found.to_pylist(), key=str) == [{"user": n, "rating": float(n)} for n in range(3)]
+    assert found.schema.types == [pa.int64(), pa.float32()]
+
+
+def test_a_damaged_table_is_named(spark, root):
+    path = publish(spark, root).path
+    for file in folder(path).glob("ratings/*.parquet"):
+        file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"table 'ratings' of .* cannot be read .*: delete the version and run its"):
+        lake.collect_table(spark, path, "ratings")
 
 
 def test_what_is_published_is_current_and_readable(spark, root):
