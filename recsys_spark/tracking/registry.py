@@ -16,6 +16,7 @@ import yaml
 
 from recsys_spark.als.model import FittedModel
 from recsys_spark.als.model_io import load_model
+from recsys_spark.als.model_uri import named
 from recsys_spark.config import Settings
 from recsys_spark.errors import ConfigError, DataError, NotPublishedError, RefusedError
 from recsys_spark.tracking.models import LOADER
@@ -170,7 +171,9 @@ def fetch(settings: Settings, uri: str) -> tuple[FittedModel, dict[str, str]]:
         )
     with tempfile.TemporaryDirectory(prefix="recsys-spark-registry-") as scratch:
         described = registry.download(version, "MLmodel", Path(scratch)).read_text(encoding="utf-8")
-        model = load_model(registry.download(version, _data_of(described, uri), Path(scratch)))
+        local = registry.download(version, _data_of(described, uri), Path(scratch))
+        with named(uri, local):
+            model = load_model(local)
     alias = {"alias": which} if mark == "@" else {}
     return model, {"uri": uri, "name": name, "version": version.number, "run_id": version.run_id, **alias}
 
