@@ -14,6 +14,7 @@ from recsys_spark.als.model import FittedModel
 from recsys_spark.als.model_io import save_model
 from recsys_spark.cli import JobResult, setting_argument
 from recsys_spark.config import Settings, dataset_slug, step_root
+from recsys_spark.errors import EnvironmentProblem
 from recsys_spark.evaluate.rating import RatingSums
 from recsys_spark.features import job as features_job
 from recsys_spark.ingest import job as ingest_job
@@ -133,7 +134,11 @@ def _register(
 ) -> Version:
     """Tell the version that was logged what is known of it, and put what is decided into effect."""
     number = tracker.version
-    assert number is not None
+    if number is None:
+        raise EnvironmentProblem(
+            f"the challenger was trained, but {registry.store} did not register it: the champion stays; run "
+            "jobs/retrain.py again once MLflow answers"
+        )
     registry.describe(ABOUT.format(name=registry.name))
     registry.note(number, {DECISION: UNDECIDED, **facts, REASON: verdict.reason})
     if verdict.promoted:

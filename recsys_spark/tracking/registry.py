@@ -7,7 +7,8 @@ move of the alias, and can be done more than once.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,12 @@ from recsys_spark.tracking.versions import BACK, CHAMPION, DECISION, FORMER, ROL
 class Registry:
     """The versions of one registered model in the store of the settings.
 
-    Raises EnvironmentProblem where that cannot be used.
+    Every method raises EnvironmentProblem where that cannot be used.
     """
 
     def __init__(self, settings: Settings, name: str) -> None:
         self.name, self.store = name, store_uri(settings)
-        with explained(self.store), quiet():
+        with self._asked():
             self._client = mlflow.MlflowClient(tracking_uri=self.store)
             self._client.search_registered_models(max_results=1)
 
@@ -51,26 +52,26 @@ class Registry:
 
     def find(self, tag: str, value: str) -> Version | None:
         """The newest version with a tag of that value."""
-        with quiet():
+        with self._asked():
             listed = self._client.search_model_versions(f"name='{self.name}'", order_by=["version_number DESC"])
         versions = (self._version(entry) for entry in listed)
         return next((version for version in versions if version.tags.get(tag) == value), None)
 
     def download(self, version: Version, path: str, into: Path) -> Path:
         """A file or directory of a version, to a local directory: where it lies there."""
-        with explained(self.store), quiet():
+        with self._asked():
             location = self._client.get_model_version_download_uri(self.name, version.number)
             uri = f"{location}/{path}"
             return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(into), tracking_uri=self.store))
 
     def describe(self, text: str) -> None:
         """What the page of the registered model says."""
-        with quiet():
+        with self._asked():
             self._client.update_registered_model(self.name, description=text)
 
     def note(self, number: str, tags: Mapping[str, str], description: str | None = None) -> None:
         """Tags of a version and, if given, the text on its page."""
-        with quiet():
+        with self._asked():
             for key, value in tags.items():
                 self._client.set_model_version_tag(self.name, number, key, value)
             if description is not None:
@@ -120,25 +121,31 @@ class Registry:
         self._point_to(former.number)
         now = datetime.now(timezone.utc)
         told = f"{now:%Y-%m-%d %H:%M} UTC to version {former.number}" + (f": {why}" if why else "")
-        with quiet():
+        with self._asked():
             text = self._client.get_model_version(self.name, champion.number).description or ""
         tags = {DECISION: BACK, ROLLED_BACK: told}
         self.note(champion.number, tags, f"{text}\n\nRolled back {told}.".strip())
         return champion, former
 
     def _point_to(self, number: str) -> None:
-        with quiet():
+        with self._asked():
             self._client.set_registered_model_alias(self.name, CHAMPION, number)
 
     def _found(self, get: Callable[[str, str], Any], which: str) -> Version | None:
-        try:
-            with quiet():
+        with self._asked():
+            try:
                 return self._version(get(self.name, which))
-        except mlflow.exceptions.MlflowException as problem:
-            # An alias or version that is not there is an invalid parameter to some stores.
-            if problem.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            return None
+            except mlflow.exceptions.MlflowException as problem:
+                # An alias or version that is not there is an invalid parameter to some stores.
+                if problem.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    raise
+                return None
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Every call into the store: what it cannot do is an EnvironmentProblem that names it."""
+        with explained(self.store), quiet():
+            yield
 
     def _version(self, entry: Any) -> Version:
         return Version(self.name, str(entry.version), entry.run_id or "", dict(entry.tags))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from recsys_spark.errors import EnvironmentProblem
 from recsys_spark.evaluate.rating import RatingSums
 from recsys_spark.retrain.contest import Contest, Verdict, decide
+from recsys_spark.retrain.job import _register
 from recsys_spark.score.carry import RatingsFacts
+from recsys_spark.tracking.run import Tracker
 from recsys_spark.tracking.versions import Version
 
 CUT = datetime(2026, 11, 20, 3, tzinfo=timezone.utc)
@@ -54,3 +58,11 @@ def test_the_first_is_champion_whatever_it_does() -> None:
 @pytest.mark.parametrize("margin", [0.0, 0.2])
 def test_a_perfect_champion_is_kept(margin: float) -> None:
     assert not verdict(0.1, 0.0, margin).promoted
+
+
+def test_a_challenger_that_is_not_registered_leaves_the_champion() -> None:
+    registry = cast(Any, SimpleNamespace(store="sqlite:///x.db"))  # nothing of it may be called
+    with pytest.raises(
+        EnvironmentProblem, match=r"sqlite:///x\.db did not register it: the champion stays; run jobs/re"
+    ):
+        _register(Tracker(), registry, {}, Verdict(True, "better"), None)

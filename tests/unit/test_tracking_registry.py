@@ -138,3 +138,16 @@ def test_without_tracking_or_a_store_there_is_no_registry(settings: Settings) ->
     away = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": "http://127.0.0.1:9"})})
     with pytest.raises(EnvironmentProblem, match=r"cannot use the MLflow store http://127\.0\.0\.1:9"):
         open_registry(away, "x")
+
+
+def test_a_store_that_goes_away_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = open_registry(settings, "films")
+
+    def locked(*_: object, **__: object) -> None:
+        raise OSError("database is locked")
+
+    for call in ("get_model_version_by_alias", "search_model_versions", "set_model_version_tag"):
+        monkeypatch.setattr(registry._client, call, locked)
+    for ask in (registry.champion, lambda: registry.find("a", "b"), lambda: registry.note("1", {"a": "b"})):
+        with pytest.raises(EnvironmentProblem, match=r"cannot use the MLflow store sqlite:.*: database is locked"):
+            ask()
