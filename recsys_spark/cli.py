@@ -107,6 +107,17 @@ def make_parser(
     return parser
 
 
+def setting_argument(parser: argparse.ArgumentParser, flag: str, key: str, meaning: str, value: Any = None) -> None:
+    """Add an option that stands for a setting: ``--run-date D`` is ``--set score.run_date=D``.
+
+    Parameters
+    ----------
+    value : what a flag that takes no argument stands for
+    """
+    store: dict[str, Any] = {} if value is None else {"action": "store_const", "const": value}
+    parser.add_argument(flag, dest=key, help=f"{meaning} ({key})", **store)
+
+
 def settings_of(args: argparse.Namespace) -> Settings:
     """Settings from the parsed arguments: ``conf/default.yaml`` if there is one, ``--config``, ``--set``, the options.
 
@@ -118,7 +129,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
     folder = conf_dir()
     files = [folder / "default.yaml"] if folder else []
     files += [find_config(name, folder) for name in args.config]
-    options = {key: getattr(args, key) for key in ("dataset", "workdir") if getattr(args, key) is not None}
+    given = {key: value for key, value in vars(args).items() if key in ("dataset", "workdir") or "." in key}
+    options = {key: value for key, value in given.items() if value is not None}
     return load_settings(files, args.set, options)
 
 

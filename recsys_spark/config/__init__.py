@@ -1,5 +1,6 @@
 """The settings of all jobs: one typed tree, read from YAML files and the command line."""
 
+from recsys_spark.config.daily import CandidateSettings, GateSettings, ScoreSettings
 from recsys_spark.config.load import load_settings
 from recsys_spark.config.study import AblateSettings, Dimension, StudySettings, TuneSettings, Variant
 from recsys_spark.config.tree import (
@@ -12,7 +13,6 @@ from recsys_spark.config.tree import (
     IngestSettings,
     PysparkSettings,
     RankingSettings,
-    ScoreSettings,
     Settings,
     SplitSettings,
     TrackingSettings,
@@ -24,9 +24,11 @@ from recsys_spark.config.tree import (
 __all__ = [
     "AblateSettings",
     "BlockSettings",
+    "CandidateSettings",
     "Dimension",
     "EvaluateSettings",
     "FeatureSettings",
+    "GateSettings",
     "GenerateSettings",
     "GraphSpec",
     "GroupSpec",

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from recsys_spark.als.settings import AlsSettings
+from recsys_spark.config.daily import RetrainSettings, ScoreSettings
 from recsys_spark.config.section import Section
 from recsys_spark.config.study import AblateSettings, StudySettings, TuneSettings
 
@@ -190,14 +191,6 @@ class EvaluateSettings(Section):
         return self
 
 
-class ScoreSettings(Section):
-    """Recommendations for every user."""
-
-    n: int = Field(10, ge=1, description="recommendations per user")
-    run_date: date | None = Field(None, description="date the recommendations are kept under; null: today (UTC)")
-    exclude_seen: bool = Field(True, description="leave out what the user has rated")
-
-
 class BenchmarkSettings(Section):
     """The benchmark of BlockALS beside pyspark.ml.ALS, and of the kernels."""
 
@@ -247,6 +240,7 @@ class Settings(Section):
     fit: FitSettings = FitSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     score: ScoreSettings = ScoreSettings()
+    retrain: RetrainSettings = RetrainSettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()
     study: StudySettings = StudySettings()
     tune: TuneSettings = TuneSettings()

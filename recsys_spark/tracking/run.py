@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from recsys_spark.config import Settings
+from recsys_spark.errors import ConfigError
 from recsys_spark.tracking.quiet import quiet
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from recsys_spark.als.model import FittedModel
     from recsys_spark.tracking.datasets import DataSet
+    from recsys_spark.tracking.registry import Registry
 
 
 class Tracker:
@@ -27,6 +30,7 @@ class Tracker:
 
     run_id: str | None = None
     model_id: str | None = None
+    version: str | None = None  # of the registered model, once one is logged
     uri: str | None = None
 
     def log_settings(self, settings: Settings) -> None:
@@ -86,3 +90,32 @@ def track(settings: Settings, name: str, *, run_id: str | None = None) -> Iterat
         from recsys_spark.tracking.store import open_run
     with open_run(settings, name, run_id) as tracker:
         yield tracker
+
+
+def open_registry(settings: Settings, name: str) -> Registry:
+    """The versions of a registered model in the store that `track` uses.
+
+    Raises
+    ------
+    ConfigError
+        Tracking is disabled.
+    EnvironmentProblem
+        mlflow is not installed, or the store cannot be used.
+    """
+    _check_enabled(settings, f"the registered model {name!r}")
+    with quiet():
+        from recsys_spark.tracking.registry import Registry
+    return Registry(settings, name)
+
+
+def fetch_model(settings: Settings, uri: str) -> tuple[FittedModel, dict[str, str]]:
+    """A registered model and what is known of it; see `registry.fetch`. Errors as `open_registry`."""
+    _check_enabled(settings, uri)
+    with quiet():
+        from recsys_spark.tracking.registry import fetch
+    return fetch(settings, uri)
+
+
+def _check_enabled(settings: Settings, what: str) -> None:
+    if not settings.tracking.enabled:
+        raise ConfigError(f"{what} lies in MLflow's registry, and tracking is off: set tracking.enabled=true")

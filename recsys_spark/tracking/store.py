@@ -91,7 +91,7 @@ class MlflowTracker(Tracker):
     @override
     def log_model(self, model_dir: str | Path) -> None:
         with quiet():
-            self.model_id = log_model(model_dir, self._register_as)
+            self.model_id, self.version = log_model(model_dir, self._register_as)
 
     @override
     def log_metrics(self, metrics: Mapping[str, float], data: DataSet | None = None) -> None:
@@ -150,7 +150,7 @@ def open_run(settings: Settings, name: str, run_id: str | None) -> Iterator[Mlfl
     """`track` with tracking enabled; afterwards MLflow's tracking URI is what it was."""
     tracking, uri = settings.tracking, store_uri(settings)
     with _tracking_uri(uri):
-        with _explained(uri), quiet():
+        with explained(uri), quiet():
             client = mlflow.MlflowClient(tracking_uri=uri)
             if run_id is None:
                 tags = context_tags() | {"job": name, "dataset": dataset_slug(settings.dataset)}
@@ -210,7 +210,7 @@ def _tracking_uri(uri: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained(uri: str) -> Iterator[None]:
+def explained(uri: str) -> Iterator[None]:
     """Turn what a store that cannot be used raises into one sentence, soon: one retry in place of MLflow's seven."""
     import sqlalchemy.exc
 

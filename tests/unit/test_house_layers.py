@@ -38,6 +38,7 @@ ORDER = [
     {"tracking"},
     {"summary"},
     {"experiment"},
+    {"retrain"},
     {"tuning", "benchmark"},
     {"ablation"},
     {"study"},
