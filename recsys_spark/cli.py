@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys_spark.config import Settings, conf_dir, load_settings
-from recsys_spark.errors import ConfigError, RecsysError
+from recsys_spark.errors import ConfigError, EnvironmentProblem, RecsysError
 from recsys_spark.redact import RedactingFormatter, redact
 
 if TYPE_CHECKING:
@@ -169,10 +169,12 @@ def result_line(name: str, result: JobResult, seconds: float, error: str | None 
 
 def _run(name: str, step: Step, args: argparse.Namespace) -> JobResult:
     settings = settings_of(args)  # before Spark is loaded: a mistyped key should not cost seconds
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     from recsys_spark import lake
-    from recsys_spark.session import build_session, check_executors
+    from recsys_spark.session import build_session, check_executors, explain_worker_failure
 
     borrowed = SparkSession.getActiveSession() is not None
     spark = build_session(f"recsys_spark {name}")
@@ -180,6 +182,10 @@ def _run(name: str, step: Step, args: argparse.Namespace) -> JobResult:
         check_executors(spark)
         lake.check_place(spark, settings.workdir)
         return step(spark, settings, args)
+    except (Py4JJavaError, PySparkException, OSError) as failure:
+        if problem := explain_worker_failure(str(failure)):
+            raise EnvironmentProblem(problem) from failure
+        raise
     finally:
         if not borrowed:
             spark.stop()

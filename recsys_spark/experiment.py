@@ -117,6 +117,16 @@ def pipeline(spark: SparkSession, settings: Settings, args: argparse.Namespace) 
     return JobResult(metrics=metrics, outputs=outputs, summary=summarise(spark, settings, results))
 
 
+def replay(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> JobResult:
+    """Tell MLflow the records that wait in `tracking.pending`, each once."""
+    from recsys_spark.tracking.quiet import quiet
+
+    with quiet():
+        from recsys_spark.tracking import replay as waiting
+    runs = waiting.replay(settings)
+    return JobResult(metrics={"records": len(runs)}, outputs=runs, summary=f"{len(runs)} records told to MLflow")
+
+
 def _tell_run(settings: Settings, run_id: str | None, tell: Callable[[Tracker], None]) -> None:
     """Take up the run that trained a model; where the store has no such run, say so and go on."""
     if not settings.tracking.enabled or run_id is None:

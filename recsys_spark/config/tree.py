@@ -219,6 +219,9 @@ class TrackingSettings(Section):
 
     enabled: bool = Field(True, description="log trainings to MLflow")
     uri: str | None = Field(None, description="tracking server; null: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db")
+    pending: str = Field(
+        "mlflow-pending", min_length=1, description="folder for records that the server did not take (jobs/replay.py)"
+    )
     experiment: str = Field("recsys_spark", min_length=1, description="experiment the runs belong to")
     run_name: str | None = Field(None, description="name of the run; null: MLflow chooses")
     register_as: str | None = Field(None, description="name to register the model under; null: it is not registered")

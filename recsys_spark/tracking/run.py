@@ -78,17 +78,21 @@ def track(settings: Settings, name: str, *, run_id: str | None = None) -> Iterat
     MLFLOW_TRACKING_URI, else sqlite:///mlflow.db; artifacts of a new experiment in SQLite lie in mlruns beside the
     file. `name` says in a tag what the run is about. Nothing is printed on stdout.
 
+    What a store that is locked or out of reach does not take is kept in `tracking.pending` (a warning says where) and
+    told by `jobs/replay.py` later; `run_id` is then one that this function takes as well.
+
     Raises
     ------
     EnvironmentProblem
-        mlflow is not installed, the store cannot be reached, or it has no such run: before the block is entered.
+        mlflow is not installed, or the store says no (no such run, experiment or kind of store, no permission): before
+        the block is entered.
     """
     if not settings.tracking.enabled:
         yield Tracker()
         return
     with quiet():
-        from recsys_spark.tracking.store import open_run
-    with open_run(settings, name, run_id) as tracker:
+        from recsys_spark.tracking.enduring import open_enduring
+    with open_enduring(settings, name, run_id) as tracker:
         yield tracker
 
 
