@@ -72,6 +72,8 @@ ensure_venv() {
 
 install_lock() {
   local lock
+  # What lies behind a link may be the environment of another checkout, in use.
+  [ ! -L "$VENV" ] || fail "$VENV is a link to an environment that does not hold ${1##*/}: remove the link, and the next run installs one here."
   say "Installing the dependencies (${1##*/}) into .venv with $FOUND_PYTHON; this happens once and takes a few minutes ..."
   # Without a stamp an earlier installation was cut short, and what it left is not to be trusted.
   if [ ! -f "$VENV/.installed" ] || [ ! -x "$VENV/bin/python" ]; then

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsys_spark.config import Settings, conf_dir, load_settings
 from recsys_spark.errors import ConfigError, RecsysError
+from recsys_spark.redact import RedactingFormatter, redact
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -48,7 +49,7 @@ def run_job(
     """Run a step as a program: the body of every file in ``jobs/``.
 
     The last line on stdout is one JSON object: ``job``, ``status`` (ok or failed), ``metrics``, ``outputs``,
-    ``seconds`` and, if it failed, ``error``. Logs and errors go to stderr.
+    ``seconds`` and, if it failed, ``error``. Logs and errors go to stderr. Neither shows a secret (`redact`).
 
     Parameters
     ----------
@@ -61,7 +62,9 @@ def run_job(
     int
         Exit code: 0, 1 after a failure, 130 after an interrupt. (Wrong usage exits with 2, as argparse does.)
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("py4j").setLevel(logging.WARNING)
     args = make_parser(name, description, add_arguments).parse_args(argv)
     start = time.monotonic()
@@ -70,17 +73,17 @@ def run_job(
     try:
         result = _run(name, step, args)
     except RecsysError as problem:
-        code, error = 1, str(problem)
+        code, error = 1, redact(str(problem))
         print(f"{name}: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         code, error = _INTERRUPTED, "interrupted"
         print(f"{name}: interrupted", file=sys.stderr)
     except Exception as failure:  # the boundary of the program: whatever it is, the JSON line must say so
-        code, error = 1, f"{type(failure).__name__}: {failure}"
-        traceback.print_exc(file=sys.stderr)
+        code, error = 1, redact(f"{type(failure).__name__}: {failure}").split("\n\tat ")[0]  # without Java's stack
+        print(redact(traceback.format_exc()), file=sys.stderr, end="")
     sys.stderr.flush()
     if result.summary:
-        print(result.summary)
+        print(redact(result.summary))
     print(result_line(name, result, time.monotonic() - start, error), flush=True)
     return code
 
@@ -144,7 +147,7 @@ def result_line(name: str, result: JobResult, seconds: float, error: str | None 
         "job": name,
         "status": "ok" if error is None else "failed",
         "metrics": {key: _plain(value) for key, value in result.metrics.items()},
-        "outputs": {key: str(value) for key, value in result.outputs.items()},
+        "outputs": {key: redact(str(value)) for key, value in result.outputs.items()},
         "seconds": round(seconds, 3),
     }
     if error is not None:
@@ -156,12 +159,14 @@ def _run(name: str, step: Step, args: argparse.Namespace) -> JobResult:
     settings = settings_of(args)  # before Spark is loaded: a mistyped key should not cost seconds
     from pyspark.sql import SparkSession
 
+    from recsys_spark import lake
     from recsys_spark.session import build_session, check_executors
 
     borrowed = SparkSession.getActiveSession() is not None
     spark = build_session(f"recsys_spark {name}")
     try:
         check_executors(spark)
+        lake.check_place(spark, settings.workdir)
         return step(spark, settings, args)
     finally:
         if not borrowed:

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from recsys_spark.errors import DataError
+from recsys_spark.schema import INDICES, VALUES
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -59,6 +60,35 @@ def model_id_column(dataset: DataFrame, column: str, side: str, ids: pa.DataType
     if pa.types.is_integer(ids) == isinstance(kind, T.StringType):
         raise DataError(f"{side} column {column!r} is {kind.simpleString()}, but the model's {side} ids are {ids}")
     return found.cast("long") if pa.types.is_integer(ids) else found
+
+
+def feature_rows(rows: DataFrame, side: str, text_ids: bool) -> DataFrame:
+    """Feature rows as (id, indices, values): the id is the first column, whatever its name.
+
+    Raises
+    ------
+    DataError
+        A column is missing or of another type, or ids are text where those of the ratings (``text_ids``) are not, or
+        the reverse.
+    """
+    check_classic(rows)
+    check_columns(rows, {f"{side} features": INDICES, f"{side} features' values": VALUES})
+    for name in (INDICES, VALUES):
+        kind = rows.schema[name].dataType
+        if not (isinstance(kind, T.ArrayType) and isinstance(kind.elementType, T.NumericType)):
+            raise DataError(
+                f"column {name!r} of the {side} features is {kind.simpleString()}: an array of numbers is wanted, as "
+                "recsys_spark.features.encode makes it"
+            )
+    key = rows.columns[0]
+    found = rows.schema[key].dataType
+    if isinstance(found, T.StringType) != text_ids:
+        wanted = "strings" if text_ids else "numbers"
+        raise DataError(
+            f"the ids of the {side} features, column {key!r}, are {found.simpleString()}, but the {side} ids of the "
+            f"ratings are {wanted}: cast one of them"
+        )
+    return rows.select(id_column(rows, key, side).alias("id"), INDICES, VALUES)
 
 
 def quoted(column: str) -> str:

@@ -110,13 +110,14 @@ class LakeCheckpoints:
     def load(self, fingerprint: str) -> Checkpoint | None:
         """See `Checkpoints`. DataError where it is damaged or of another release: it says which directory to remove."""
         folder = f"{self.root}/{fingerprint}"
-        if not lake.exists(self.spark, f"{folder}/{LATEST}"):
+        name = lake.read_pointer(self.spark, f"{folder}/{LATEST}")
+        if name is None:
             return None
-        source = f"{folder}/{lake.read_text(self.spark, f'{folder}/{LATEST}').strip()}"
+        source = f"{folder}/{name}"
         try:
             state = json.loads(lake.read_text(self.spark, f"{source}/{STATE}"))
             progress = _progress(state["progress"])
-        except (KeyError, TypeError, ValueError, DataError) as problem:
+        except (KeyError, TypeError, ValueError, RecursionError, DataError) as problem:
             raise DataError(f"the checkpoint {source} cannot be read ({problem}); remove {folder}") from problem
         if state.get("version") != __version__:
             raise DataError(

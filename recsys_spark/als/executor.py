@@ -181,7 +181,9 @@ class Executor(ABC, Generic[Model]):
             name, row = SIDE_NAMES[side], self.plan.side(side).ids[start + failed].as_py()
             raise FitError(
                 f"{name} {row!r} has no unique solution: its ratings leave a singular or non-finite system; "
-                f"raise the {name}'s reg (λ of the factors) or reg_bias above 0, or drop ratings that are not finite"
+                f"raise the {name}'s reg (λ of the factors) or reg_bias above 0 (reg_mode weighted multiplies λ by the "
+                "number of ratings, of implicit ones by those above 0: constant does not), or drop ratings that are "
+                "not finite"
             )
 
 

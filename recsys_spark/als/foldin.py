@@ -23,7 +23,8 @@ from recsys_spark.blocks.assemble import assemble
 from recsys_spark.blocks.grouped import Grouped
 from recsys_spark.blocks.layout import SIDE_NAMES, USERS, Block, Entries, other
 from recsys_spark.blocks.partition import lookup
-from recsys_spark.errors import DataError, FitError
+from recsys_spark.errors import FitError
+from recsys_spark.features.columns import flat_rows, refuse_twins
 from recsys_spark.kernels.rows import ALL_SEEN, F32, F64, NO_F32, Csr, Other, Unseen, pad
 from recsys_spark.kernels.unseen import GramGrid, gram_of, gram_sums
 
@@ -60,7 +61,7 @@ def fold_in(model: FittedModel, side: int, ratings: pa.Table, features: pa.Table
     Raises
     ------
     DataError
-        Feature indices that the model has not.
+        Feature rows that `features.columns.flat_rows` refuses, or two of one id.
     FitError
         A row has no solution.
     """
@@ -88,17 +89,11 @@ def block_of(model: FittedModel, side: int, ratings: pa.Table, features: pa.Tabl
         entries = entries.take(np.flatnonzero(entries.weights))
     described = []
     if features is not None and features.num_rows:
-        lists, values = features["indices"].combine_chunks(), features["values"].combine_chunks()
-        owner = np.repeat(lookup(ids, features["id"]), pc.fill_null(pc.list_value_length(lists), 0).to_numpy())
-        indices = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
-        width = len(side_of(model, side).columns)
         name = SIDE_NAMES[side]
-        if indices.size and (indices.min() < 0 or indices.max() >= width):
-            found_indices = f"{indices.min()} to {indices.max()}"
-            raise DataError(f"{name} features have indices {found_indices}, but the model has {width} such columns")
-        if pc.count_distinct(features["id"]).as_py() < features.num_rows:
-            raise DataError(f"{name} features name an id more than once")
-        described = [Grouped.of(Entries.of(owner, indices, pc.list_flatten(values).to_numpy(zero_copy_only=False)))]
+        refuse_twins(features["id"], name)
+        lengths, indices, values = flat_rows(features, name, len(side_of(model, side).columns))
+        owner = np.repeat(lookup(ids, features["id"]), lengths)
+        described = [Grouped.of(Entries.of(owner, indices, values))]
     return assemble(side, 0, len(ids), [Grouped.of(entries)], described), ids
 
 

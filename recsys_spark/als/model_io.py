@@ -134,7 +134,7 @@ def _read_facts(source: Path) -> dict[str, Any]:
         raise DataError(f"{source} holds no {MODEL_JSON}: it is no saved model, or saving it was interrupted")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as problem:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
         raise DataError(f"{path} cannot be read as JSON: {problem}") from problem
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise DataError(f"{path} does not describe a model of this package (format {FORMAT!r} expected)")
@@ -237,7 +237,7 @@ def _write(table: pa.Table, path: Path) -> None:
 
 def _read(path: Path, schema: pa.Schema) -> pa.Table:
     if not path.is_file():
-        raise DataError(f"{path} is absent: the saved model is incomplete")
+        raise DataError(f"{path} is absent: the saved model is incomplete; remove it, and train or save it again")
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
     except (OSError, pa.ArrowException) as problem:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys_spark import lake
 from recsys_spark.als.model import FittedModel
 from recsys_spark.als.model_io import MODEL_JSON, load_model, save_model
-from recsys_spark.errors import NotPublishedError
+from recsys_spark.errors import DataError, NotPublishedError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -38,4 +40,14 @@ def load_model_uri(spark: SparkSession, uri: str) -> FittedModel:
     with tempfile.TemporaryDirectory(prefix="recsys_spark-model-") as scratch:
         local = Path(scratch) / "model"
         lake.copy_to_local(spark, uri, local)
-        return load_model(local)
+        with named(uri, local):
+            return load_model(local)
+
+
+@contextmanager
+def named(uri: str, local: Path) -> Iterator[None]:
+    """Let errors about a local copy name what it is a copy of."""
+    try:
+        yield
+    except DataError as problem:
+        raise DataError(str(problem).replace(str(local), uri.rstrip("/"))) from problem

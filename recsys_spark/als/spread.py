@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from recsys_spark import lake
 from recsys_spark.als.model import FitFacts, FittedModel, SideFacts
 from recsys_spark.als.model_io import HISTORY, MODEL_JSON, SIDES, read_rest, rows_file, write_rest
-from recsys_spark.als.model_uri import load_model_uri
+from recsys_spark.als.model_uri import load_model_uri, named
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -99,7 +99,8 @@ def load_spread_uri(spark: SparkSession, uri: str) -> SpreadModel:
         for file in _small_files():
             if lake.exists(spark, f"{uri}/{file}"):
                 lake.copy_to_local(spark, f"{uri}/{file}", local / file)
-        rest = read_rest(local)
+        with named(uri, local):
+            rest = read_rest(local)
     rows = [spark.read.parquet(f"{uri}/{rows_file(name)}") for name in SIDES]
     sizes: list[tuple[int, Any]] = [(int(facts["rows"]), facts["ids"]) for facts in rest.rows]
     return spread(rows, sizes, rest.sides, rest.facts, rest.rank, uri)

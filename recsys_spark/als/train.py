@@ -84,6 +84,10 @@ def train(
     return _Fit(executor, settings, columns, watch or (lambda event: None)).run(initial, checkpoints)
 
 
+_LEAST_SCALE = 2.0**10
+"""Units of the largest weight on the grid that ratings and weights are summed on: fewer, and small weights vanish."""
+
+
 @dataclass
 class _Best:
     """The rows and projections of the best iteration so far."""
@@ -107,7 +111,13 @@ class _Fit(Generic[Model]):
         self.executor, self.settings, self.columns, self.watch = executor, settings.resolved(), columns, watch
         self.facts = Facts.merged(*(executor.survey(side, settings.feedback) for side in (USERS, ITEMS)))
         if not self.facts.ratings:
-            raise FitError("no training rating in the blocks: nothing to fit")
+            raise FitError("no training rating with a weight above 0: nothing to fit")
+        if self.facts.mean_scale * self.facts.max_weight < _LEAST_SCALE:
+            raise FitError(
+                f"ratings up to {max(abs(self.facts.low), abs(self.facts.high)):g} are too large for the mean of "
+                f"{self.facts.ratings:,} of them to be exact: is this the column of the ratings? Else divide it by a "
+                "constant"
+            )
         weighted, weight = executor.mean_sums(self.facts.mean_scale, self.settings.feedback)
         self.total_weight = float(off_grid(weight, self.facts.mean_scale))
         mean = 0.0 if self.settings.mean == "none" else weighted / weight

@@ -17,12 +17,13 @@ from pyspark.sql import functions as F
 
 from recsys_spark.blocks.chunks import Chunk
 from recsys_spark.blocks.encoded import EncodedRatings
-from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
 from recsys_spark.blocks.pieces import Piece, chunk_pieces, feature_pieces, graph_pieces, merge_pieces
 from recsys_spark.blocks.plan import Layout, Plan, plan_side
 from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, read_spans
 from recsys_spark.blocks.scan import scan_tasks
 from recsys_spark.blocks.transfer import fast_transfer
+from recsys_spark.features.columns import refuse_twins
 
 if TYPE_CHECKING:
     from pyspark import RDD
@@ -60,12 +61,15 @@ def plan_blocks(
     Raises
     ------
     DataError
-        As `plan_side`.
+        As `plan_side`; or feature rows name an id more than once.
     """
     sides = []
     for side in (USERS, ITEMS):
         table = ratings.counts[side] or _NO_COUNTS
-        known = [_ids(features[side].select("id"))] if side in features else []
+        known = []
+        if side in features:
+            known.append(_ids(features[side].select("id")))
+            refuse_twins(known[0], SIDE_NAMES[side])
         if graphs and side in graphs:
             known.append(_ids(graphs[side].select(F.col("i").alias("id")).distinct()))
         found = [_wide(chunk) for ids in known for chunk in ids.chunks]

@@ -20,6 +20,7 @@ from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block, Entries
 from recsys_spark.blocks.plan import Plan
 from recsys_spark.blocks.wire import pack, unpack
 from recsys_spark.errors import DataError
+from recsys_spark.features.columns import flat_rows
 from recsys_spark.kernels.bucket import counting_order
 
 RATING, FEATURE, HELD_OUT, GRAPH = 0, 1, 2, 3
@@ -103,15 +104,15 @@ def _item_pieces(plan: Plan, by_user: Grouped) -> Iterator[Piece]:
 
 
 def feature_pieces(batches: Iterable[pa.RecordBatch], plan: Plan, side: int) -> Iterator[Piece]:
-    """Pieces from batches of feature rows (id, indices, values). Raises DataError where the plan has not an id."""
+    """Pieces from batches of feature rows (id, indices, values).
+
+    Raises DataError where the plan has not an id, and as `features.columns.flat_rows`.
+    """
     for batch in batches:
         rows = plan.side(side).rows(batch.column("id"))
         _check_known(side, rows)
-        lists, values = batch.column("indices"), batch.column("values")
-        owner = np.repeat(rows, np.diff(lists.offsets.to_numpy()))
-        indices = lists.flatten().to_numpy(zero_copy_only=False)
-        entries = Entries.of(owner, indices, values.flatten().to_numpy(zero_copy_only=False))
-        yield from pieces_of(plan, side, FEATURE, Grouped.of(entries))
+        lengths, indices, values = flat_rows(batch, SIDE_NAMES[side], plan.side(side).n_features)
+        yield from pieces_of(plan, side, FEATURE, Grouped.of(Entries.of(np.repeat(rows, lengths), indices, values)))
 
 
 def graph_pieces(batches: Iterable[pa.RecordBatch], plan: Plan, side: int) -> Iterator[Piece]:

@@ -65,6 +65,7 @@ class PublishedBlocks:
 
         A block's local files are read by the task that merges them; others are read whole by Spark, and shuffled.
         """
+        lake.check_files(self.spark, self._published, ENTRIES)
         source = self.spark.read.format("binaryFile").option("pathGlobFilter", "*.parquet")
         files = source.load(self._published.table(ENTRIES))
         local = local_paths(list(files.inputFiles()))

@@ -115,6 +115,8 @@ def _describe(detail: Any, origins: Mapping[str, str]) -> Iterator[str]:
             yield f"{unknown}: unknown setting{_origin(unknown, origins)}; the nearest known one is {_nearest(unknown)}"
         return
     message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"].startswith("date_"):
+        message = "must be a date such as 2026-11-20"
     if detail["type"] != "value_error":
         message += f", found {detail['input']!r}"
     yield f"{key or 'settings'}: {message}{_origin(key, origins)}"

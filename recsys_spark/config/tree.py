@@ -30,6 +30,8 @@ class IngestSettings(_Section):
     max_rejected_share: float = Field(0.01, ge=0, le=1, description="share of bad rows above which the job fails")
     scale: tuple[float, float] | None = Field(None, description="lowest and highest rating; null: the release's own")
     cache: str = Field("~/.cache/recsys_spark", description="where downloaded releases are kept")
+    max_download_gb: float = Field(4.0, gt=0, description="a larger download is refused (10⁹ bytes)")
+    max_unpacked_gb: float = Field(32.0, gt=0, description="a zip whose tables are larger is refused (10⁹ bytes)")
 
     @model_validator(mode="after")
     def _scale_is_a_range(self) -> IngestSettings:

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from recsys_spark.errors import DataError
 from recsys_spark.schema import INDICES, VALUES
 
+_SHOWN = 5
 COLUMNS_DDL = "index int, group string, name string, mean double, std double"
 COLUMNS_SCHEMA = pa.schema(
     [
@@ -101,10 +102,7 @@ def to_csr(
     """
     table = rows.combine_chunks()
     keys = table[key].combine_chunks()
-    if pc.count_distinct(keys, mode="all").as_py() < len(keys):
-        counts = keys.value_counts()
-        twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-        raise DataError(f"feature rows name {key} {', '.join(map(str, twice[:5].to_pylist()))} more than once")
+    refuse_twins(keys, key)
     paired = pc.equal(pc.list_value_length(table[INDICES]), pc.list_value_length(table[VALUES]))
     if not pc.all(paired, min_count=0).as_py():
         raise DataError("a feature row has not as many values as indices")
@@ -116,3 +114,73 @@ def to_csr(
     indices = pc.list_flatten(taken[INDICES]).to_numpy().astype(np.int32, copy=False)
     values = pc.list_flatten(taken[VALUES]).to_numpy().astype(np.float32, copy=False)
     return indptr, indices, values
+
+
+def refuse_twins(keys: pa.Array | pa.ChunkedArray, key: str) -> None:
+    """Raise DataError that names the first keys, nulls apart, that feature rows have more than once."""
+    if pc.count_distinct(keys).as_py() < len(keys) - keys.null_count:
+        counts = keys.drop_null().value_counts()
+        twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
+        raise DataError(f"feature rows name {key} {', '.join(map(str, twice[:_SHOWN].to_pylist()))} more than once")
+
+
+def flat_rows(
+    rows: pa.Table | pa.RecordBatch, side: str, width: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Feature rows (id, indices, values) as three flat arrays; a null list has no entry.
+
+    Parameters
+    ----------
+    side : user or item, for the words of an error
+    width : number of the side's feature columns
+
+    Returns
+    -------
+    lengths int64 (n,), indices int32 (nnz,) in [0, width), values float32 (nnz,), all finite
+
+    Raises
+    ------
+    DataError
+        Rows with more values than indices or fewer, with an index that is null, twice in its row or no column's, or
+        with a value that is null, NaN or infinite; the first of them are named.
+    """
+
+    def refuse(bad: npt.NDArray[np.bool_], what: str) -> None:
+        if bad.any():
+            first = [rows["id"][int(at)].as_py() for at in np.flatnonzero(bad)[:_SHOWN]]
+            raise DataError(f"{side} features hold {what} in {int(bad.sum())} row(s); the first: {side} {first}")
+
+    lengths, others = (
+        pc.fill_null(pc.list_value_length(rows[name]), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+        for name in (INDICES, VALUES)
+    )
+    refuse(lengths != others, "not as many values as indices")
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+
+    def of_entries(bad: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        return np.bincount(owner[bad], minlength=len(lengths)) > 0
+
+    # In float64 a null is NaN, and no index of an int64 column is cut down to one that looks right.
+    numbers, found = (
+        pc.list_flatten(rows[name]).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        for name in (INDICES, VALUES)
+    )
+    inside = (numbers >= 0) & (numbers < width) & (numbers == np.floor(numbers))
+    columns = f"0 to {width - 1}" if width else "none"
+    refuse(of_entries(~inside), f"indices that are no feature column ({columns})")
+    with np.errstate(over="ignore"):
+        values = found.astype(np.float32)
+    refuse(of_entries(~np.isfinite(values)), "values that are null, NaN or infinite (leave a missing value out)")
+    indices = numbers.astype(np.int32)
+    refuse(of_entries(_repeated(owner, indices)), "an index twice")
+    return lengths, indices, values
+
+
+def _repeated(owner: npt.NDArray[np.int64], indices: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Which entries have the owner and the index of another one; owners ascend."""
+    repeated = np.zeros(len(owner), bool)
+    within = owner[1:] == owner[:-1]
+    if (within & (np.diff(indices) <= 0)).any():  # else each row's indices ascend, as `encode` leaves them
+        order = np.lexsort((indices, owner))
+        repeated[order[1:]] = within & (np.diff(indices[order]) == 0)
+    return repeated

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -10,17 +12,19 @@ from pathlib import Path, PurePosixPath
 from recsys_spark.errors import DataError
 from recsys_spark.ingest.releases import LAYOUTS
 
-MAX_BYTES = 32 << 30
-"""More than this is not unpacked: ml-32m's tables are 0.9 GB."""
-
 _TABLES = {
     name for layout in LAYOUTS for table in (layout.ratings, layout.movies, layout.users) for name in table.names
 }
 _RATINGS = {name for layout in LAYOUTS for name in layout.ratings.names}
 _CHUNK = 1 << 20
+# What `zipfile` and its decompressors raise for bytes that are no zip, beside OSError.
+_DAMAGE = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError, IndexError),
+)
 
 
-def unpack(archive: Path, target: Path, max_bytes: int = MAX_BYTES) -> list[str]:
+def unpack(archive: Path, target: Path, max_bytes: int) -> list[str]:
     """Unpack ratings, movies and users (files, or folders of part files) into `target`, without the zip's top folder.
 
     Returns
@@ -32,19 +36,31 @@ def unpack(archive: Path, target: Path, max_bytes: int = MAX_BYTES) -> list[str]
     ------
     DataError
         Not a zip, damaged, encrypted, without or with several sets of ratings, with a path that leads outside, with a
-        link, or with more than `max_bytes` of tables (counted as they are unpacked, whatever the zip says).
+        link, or with more than `max_bytes` of tables: by what the zip says, before anything is written, and as they
+        are unpacked, whatever it says. Or `target` cannot be written.
     """
+    if not archive.is_file():
+        raise DataError(f"no such zip: {archive}")
     try:
         with zipfile.ZipFile(archive) as source:
             members = _tables(archive, source.infolist())
-            left = max_bytes
+            _check_size(archive, sum(member.file_size for member in members.values()), max_bytes)
+            size = 0
             for path, member in members.items():
-                left -= _extract(source, member, target / path, left, archive)
-    except FileNotFoundError as error:
-        raise DataError(f"no such zip: {archive}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+                size = _extract(source, member, target / path, size, max_bytes, archive)
+    except _DAMAGE as error:
         raise DataError(f"{archive} is damaged or not a zip ({error}); fetch it again") from error
+    except OSError as error:
+        raise DataError(f"cannot unpack {archive} to {target}: {error}") from error
     return sorted(members)
+
+
+def _check_size(archive: Path, size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise DataError(
+            f"{archive} unpacks to more than {max_bytes:,} bytes; if it is what you mean to read, raise "
+            "ingest.max_unpacked_gb"
+        )
 
 
 def _tables(archive: Path, members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
@@ -68,7 +84,11 @@ def _tables(archive: Path, members: list[zipfile.ZipInfo]) -> dict[str, zipfile.
         )
     root = roots.pop()
     inside = {path.relative_to(root): member for path, member in files.items() if path.is_relative_to(root)}
-    return {str(path): member for path, member in inside.items() if path.parts[0] in _TABLES}
+    tables = {path: member for path, member in inside.items() if path.parts[0] in _TABLES}
+    both = sorted(str(parent) for path in tables for parent in path.parents if parent in tables)
+    if both:
+        raise DataError(f"{archive} is not safe to unpack: {both[0]!r} is a file and a folder in it")
+    return {str(path): member for path, member in tables.items()}
 
 
 def _check(archive: Path, member: zipfile.ZipInfo) -> None:
@@ -81,15 +101,14 @@ def _check(archive: Path, member: zipfile.ZipInfo) -> None:
         raise DataError(f"{archive} is encrypted ({member.filename!r}): unpack it and give the folder")
 
 
-def _extract(source: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left: int, archive: Path) -> int:
+def _extract(
+    source: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, size: int, max_bytes: int, archive: Path
+) -> int:
+    """Unpack one table beside others of ``size`` bytes; returns what all of them are now."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    size = 0
-    with source.open(member) as stream, target.open("wb") as file:
+    with source.open(member) as stream, target.open("xb") as file:
         while chunk := stream.read(_CHUNK):
             size += len(chunk)
-            if size > left:
-                raise DataError(
-                    f"{archive} unpacks to more than the limit, at {member.filename!r}: not a MovieLens release"
-                )
+            _check_size(archive, size, max_bytes)
             file.write(chunk)
     return size

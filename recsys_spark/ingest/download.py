@@ -6,7 +6,6 @@ import hashlib
 import http.client
 import logging
 import re
-import shutil
 import ssl
 import urllib.error
 import urllib.request
@@ -32,7 +31,7 @@ class Download:
     verified: str | None
 
 
-def fetch(release: Release, cache: Path, base_url: str = BASE_URL) -> Download:
+def fetch(release: Release, cache: Path, max_bytes: int, base_url: str = BASE_URL) -> Download:
     """Return the release's zip from the cache, after downloading it if it is not there.
 
     The file appears in the cache under its name only when it is complete and its md5 is right. The md5 is the known
@@ -41,8 +40,8 @@ def fetch(release: Release, cache: Path, base_url: str = BASE_URL) -> Download:
     Raises
     ------
     DataError
-        The server cannot be reached or has no such file, its certificate is not valid, the transfer broke off, or the
-        md5 is another one.
+        The server cannot be reached or has no such file, its certificate is not valid, the file is larger than
+        `max_bytes`, the transfer broke off, or the md5 is another one.
     """
     target = cache.expanduser() / release.file
     url = f"{base_url.rstrip('/')}/{release.file}"
@@ -53,7 +52,7 @@ def fetch(release: Release, cache: Path, base_url: str = BASE_URL) -> Download:
     part = target.with_name(f".{release.file}.{uuid.uuid4().hex}.part")
     try:
         log.info("downloading %s to %s", url, target)
-        digest = _download(url, part)
+        digest = _download(url, part, max_bytes)
         expected = release.md5 or _published_md5(f"{url}.md5")
         if expected is None:
             log.warning("%s: not verified, GroupLens gives no md5 for it (ours is %s)", release.file, digest)
@@ -85,17 +84,29 @@ def _is_sound(path: Path, md5: str | None) -> bool:
     return False
 
 
-def _download(url: str, part: Path) -> str:
+def _download(url: str, part: Path, max_bytes: int) -> str:
+    size = 0
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response, part.open("wb") as file:
-            shutil.copyfileobj(response, file, _CHUNK)
-            expected = response.headers.get("Content-Length")
+            expected = response.length  # None where the server does not say
+            _check_size(url, expected or 0, max_bytes)
+            while chunk := response.read(_CHUNK):
+                size += len(chunk)
+                _check_size(url, size, max_bytes)
+                file.write(chunk)
     except (OSError, http.client.HTTPException) as error:
         raise DataError(_explain(url, error)) from error
-    size = part.stat().st_size
-    if expected is not None and size != int(expected):
-        raise DataError(f"{url} broke off after {size:,} of {int(expected):,} bytes; run again")
+    if expected is not None and size != expected:
+        raise DataError(f"{url} broke off after {size:,} of {expected:,} bytes; run again")
     return md5_of(part)
+
+
+def _check_size(url: str, size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise DataError(
+            f"{url} has {size:,} bytes or more, allowed are {max_bytes:,}; if it is what you mean to read, raise "
+            "ingest.max_download_gb; nothing was kept"
+        )
 
 
 def _published_md5(url: str) -> str | None:

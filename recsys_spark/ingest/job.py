@@ -15,6 +15,7 @@ from recsys_spark.ingest.releases import CITATION, Scale, scale_of
 from recsys_spark.ingest.report import summary
 from recsys_spark.ingest.source import Source, resolve
 from recsys_spark.ingest.write import measure, write_tables
+from recsys_spark.redact import redact
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -61,7 +62,7 @@ def _write(
     return {
         "release": source.name,
         "origin": source.origin,
-        "folder": source.folder,
+        "folder": redact(source.folder),
         "layout": release.layout.name,
         "scale": dataclasses.asdict(scale),
         "citation": CITATION if source.cite else None,

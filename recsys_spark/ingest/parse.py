@@ -22,6 +22,8 @@ FIRST_YEAR, LAST_YEAR = 1870, 2030
 NO_GENRES = "(no genres listed)"
 MAX_CONTENT = 4096
 """Characters of a rejected line that are kept."""
+MAX_LINE = 1 << 17
+"""Characters of a line that is read: the csv module's own limit for a field."""
 
 # Only years in parentheses: of the 201 real titles whose last word before "(year)" is a number that could be a year,
 # 142 mean something else ("Death Race 2000 (1975)").
@@ -59,13 +61,15 @@ class Lines:
         Raises
         ------
         BadLine
-            Empty, not text, with broken quotes, or with another number of columns.
+            Empty, not text, too long, with broken quotes, or with another number of columns.
         """
         text = self._decode(line)
         if not text.strip():
             raise BadLine("empty line")
         if _CONTROL.search(text):
             raise BadLine("binary garbage")
+        if len(text) > MAX_LINE:
+            raise BadLine("line too long")
         values = self._split(text)
         if len(values) != len(self.columns):
             raise BadLine("truncated line" if len(values) < len(self.columns) else "too many columns")
@@ -137,7 +141,7 @@ def demographic_user(fields: dict[str, str]) -> dict[str, Any]:
     The region is the first digit of a US zip code: as a feature, a whole zip code would name single users.
     """
     code, place = fields["occupation"].strip(), fields["zip"].strip()
-    occupation = _OCCUPATIONS[int(code)] if code.isdecimal() and int(code) < len(_OCCUPATIONS) else code
+    occupation = _OCCUPATIONS[int(code)] if _ID.fullmatch(code) and int(code) < len(_OCCUPATIONS) else code
     return {
         schema.USER: _identifier(fields[USER_ID], "user"),
         "gender": fields["gender"].strip() or None,
@@ -198,6 +202,6 @@ def _identifier(text: str, what: str) -> int:
 
 
 def _age_class(text: str) -> str | None:
-    if not text.isdecimal():
+    if not _ID.fullmatch(text):
         return None
     return [name for code, name in _AGES.items() if int(code) <= max(1, int(text))][-1]

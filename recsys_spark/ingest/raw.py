@@ -160,7 +160,11 @@ def _check_first_line(file: str, line: str, kind: str, table: TableFormat) -> tu
         if other not in (None, kind):
             raise DataError(f"{file} looks like {other}, expected {kind}; its first line is {shown}")
         return table.columns
-    columns = tuple(name.strip() for name in next(csv.reader([line], delimiter=table.separator), []))
+    try:
+        names = next(csv.reader([line], delimiter=table.separator), [])
+    except csv.Error as problem:
+        raise DataError(f"{file} starts with {shown}, which is no header of {kind} ({problem})") from problem
+    columns = tuple(name.strip() for name in names)
     canonical = {name.lower(): name for name in table.columns}
     columns = tuple(canonical.get(name.lower(), name) for name in columns)
     missing = [name for name in table.columns if name not in columns]

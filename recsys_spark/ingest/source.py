@@ -19,6 +19,7 @@ from recsys_spark.ingest.archive import unpack
 from recsys_spark.ingest.download import fetch
 from recsys_spark.ingest.releases import BASE_URL, RELEASES
 from recsys_spark.lake.fs import locate
+from recsys_spark.redact import redact
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -34,7 +35,7 @@ class Source:
     ----------
     name : of the release, for people
     folder : path or URI of its tables
-    origin : where it came from: generated, a path, or a download with what is known of its md5
+    origin : where it came from, without secrets: generated, a path, or a download with what is known of its md5
     cite : whether it is MovieLens data, whose terms ask for a citation
     """
 
@@ -59,7 +60,9 @@ def resolve(spark: SparkSession, settings: Settings, base_url: str = BASE_URL) -
     if dataset in PRESETS:
         return _generated(spark, settings)
     if dataset in RELEASES:
-        download = fetch(RELEASES[dataset], Path(settings.ingest.cache), base_url)
+        download = fetch(
+            RELEASES[dataset], Path(settings.ingest.cache), _bytes(settings.ingest.max_download_gb), base_url
+        )
         checked = f"md5 {download.verified}" if download.verified else "not verified"
         return _unpacked(
             spark, settings, str(download.path.resolve()), f"{base_url}/{RELEASES[dataset].file} ({checked})"
@@ -68,7 +71,7 @@ def resolve(spark: SparkSession, settings: Settings, base_url: str = BASE_URL) -
         raise DataError(_unknown(dataset))
     if dataset.lower().endswith(".zip"):
         return _unpacked(spark, settings, dataset, dataset)
-    return Source(dataset_slug(dataset), dataset.rstrip("/"), dataset)
+    return Source(dataset_slug(dataset), dataset.rstrip("/"), redact(dataset))
 
 
 def _generated(spark: SparkSession, settings: Settings) -> Source:
@@ -78,31 +81,36 @@ def _generated(spark: SparkSession, settings: Settings) -> Source:
 
 
 def _unpacked(spark: SparkSession, settings: Settings, archive: str, origin: str) -> Source:
+    limit = _bytes(settings.ingest.max_unpacked_gb)
     published = lake.publish(
         spark,
         step_root(settings, "raw"),
         step="unpack",
         settings={},
         inputs={"zip": lake.fingerprint_files(spark, [archive])},
-        write=lambda draft: {"tables": _unpack_into(spark, archive, draft.path)},
+        write=lambda draft: {"tables": _unpack_into(spark, archive, draft.path, limit)},
         keep=0,  # the zip is still there
     )
-    return Source(dataset_slug(settings.dataset), published.path, origin)
+    return Source(dataset_slug(settings.dataset), published.path, redact(origin))
 
 
-def _unpack_into(spark: SparkSession, archive: str, target: str) -> list[str]:
+def _unpack_into(spark: SparkSession, archive: str, target: str, limit: int) -> list[str]:
     """Unpack on the driver, straight into the lake where that is on this machine."""
     here = locate(spark, target).local
     local = locate(spark, archive).local
     if here is not None and local is not None:
-        return unpack(local, here)
+        return unpack(local, here, limit)
     with tempfile.TemporaryDirectory(prefix="recsys_spark-") as scratch:
         if local is None:
             local = Path(scratch) / "release.zip"
             lake.copy_to_local(spark, archive, local)
-        names = unpack(local, Path(scratch) / "tables")
+        names = unpack(local, Path(scratch) / "tables", limit)
         lake.copy_from_local(spark, Path(scratch) / "tables", target)
     return names
+
+
+def _bytes(gigabytes: float) -> int:
+    return int(gigabytes * 1e9)
 
 
 def _unknown(dataset: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -21,19 +22,27 @@ from numba import config
 def kernels_cache() -> Iterator[None]:
     """Functions decorated inside are cached there; NUMBA_CACHE_DIR, where set, is respected.
 
-    Where the directory cannot be written, Numba chooses as it does without us.
+    Where the directory cannot be written, or others might have written there, Numba chooses as it does without us: its
+    files are pickles, which run as code when they are read.
     """
     before = config.CACHE_DIR
     folder = cache_dir()
     with contextlib.suppress(OSError):
         if not before:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if os.access(folder, os.W_OK):
+            if _is_ours(folder):
                 config.CACHE_DIR = str(folder)
     try:
         yield
     finally:
         config.CACHE_DIR = before
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether the directory is this user's, and nobody else may write there."""
+    found = folder.stat()
+    mine = found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return mine and os.access(folder, os.W_OK)
 
 
 def cache_dir() -> Path:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
 from recsys_spark.kernels.exact import off_grid, on_grid
 from recsys_spark.kernels.passes import NO_I64
 from recsys_spark.kernels.prior import prior_means
-from recsys_spark.kernels.projection import ProjectionSums, Scales, packed_places
+from recsys_spark.kernels.projection import ProjectionSums, Scales, packed_places, solve_positive
 from recsys_spark.kernels.rows import F32, F64, I64, Csr, Extra, Reg
 
 
@@ -106,5 +105,5 @@ def solve_held(normal: I64, right: I64, rank: int, scales: Scales, penalty: F64,
         system = off_grid(normal[:, kind], scales.normal)[places]
         system[np.diag_indices_from(system)] += penalty[:, columns][:, 0]  # one λ a feature, for all its factors
         with threadpool_limits(limits=1, user_api="blas"):
-            step[:, columns] = cho_solve(cho_factor(system), step[:, columns])
+            step[:, columns] = solve_positive(system, step[:, columns])
     return projection + step

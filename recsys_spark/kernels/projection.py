@@ -15,9 +15,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
+from recsys_spark.errors import FitError
 from recsys_spark.kernels.exact import off_grid
 from recsys_spark.kernels.nnls import nnls_scratch
 from recsys_spark.kernels.passes import GRADIENT, NO_F32_2D, NO_I64, NO_SUMS, NORMAL, PRODUCT, row_pass
@@ -123,9 +124,19 @@ def solve_projection(normal: I64, right: I64, scales: Scales, penalty: F64, proj
     flat = system.reshape(d * size, d * size)
     flat[np.diag_indices_from(flat)] += penalty.ravel()
     with threadpool_limits(limits=1, user_api="blas"):
-        factor = cho_factor(flat, overwrite_a=True, check_finite=True)
-        step = cho_solve(factor, (off_grid(right, scales.right) - penalty * projection).ravel())
+        step = solve_positive(flat, (off_grid(right, scales.right) - penalty * projection).ravel())
     return projection + step.reshape(d, size)
+
+
+def solve_positive(system: F64, right: F64) -> F64:
+    """The solution of a positive definite system, which is overwritten; FitError where it is not one."""
+    try:
+        return cho_solve(cho_factor(system, overwrite_a=True), right)
+    except (LinAlgError, ValueError) as problem:
+        raise FitError(
+            f"the projection of features cannot be solved for ({problem}): raise reg_features and reg_feature_bias, or "
+            "scale features whose values differ by many orders of magnitude"
+        ) from problem
 
 
 def packed_places(width: int) -> I64:

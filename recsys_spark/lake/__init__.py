@@ -13,22 +13,34 @@ driver.
 """
 
 from recsys_spark.lake.fs import (
+    check_place,
     copy_from_local,
     copy_to_local,
     delete,
     exists,
     list_dir,
+    read_pointer,
     read_text,
     write_text,
 )
 from recsys_spark.lake.manifest import Manifest, Published, TableInfo, fingerprint
-from recsys_spark.lake.versions import Draft, collect_table, current, fingerprint_files, publish, read_table
+from recsys_spark.lake.versions import (
+    Draft,
+    check_files,
+    collect_table,
+    current,
+    fingerprint_files,
+    publish,
+    read_table,
+)
 
 __all__ = [
     "Draft",
     "Manifest",
     "Published",
     "TableInfo",
+    "check_files",
+    "check_place",
     "collect_table",
     "copy_from_local",
     "copy_to_local",
@@ -39,6 +51,7 @@ __all__ = [
     "fingerprint_files",
     "list_dir",
     "publish",
+    "read_pointer",
     "read_table",
     "read_text",
     "write_text",

@@ -18,6 +18,7 @@ from recsys_spark.errors import DataError, NotPublishedError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+_SHOWN = 120
 OBJECT_STORES = frozenset({"s3", "s3a", "s3n", "gs", "oss", "cosn"})
 """Schemes whose rename copies object by object, and whose single put is atomic."""
 
@@ -52,6 +53,29 @@ def locate(spark: SparkSession, uri: str) -> Location:
     return Location(jvm, path.getFileSystem(_hadoop_conf(spark)), path)
 
 
+def check_place(spark: SparkSession, uri: str) -> None:
+    """Raise DataError where no directory can be made at a path or URI: said before the work, and in a sentence."""
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
+
+    try:
+        at = locate(spark, uri)
+        above = at.path
+        while above is not None and not at.fs.exists(above):
+            above = above.getParent()
+        is_file = above is not None and not at.fs.getFileStatus(above).isDirectory()
+    except (Py4JJavaError, PySparkException) as problem:
+        told = getattr(problem, "java_exception", None)
+        reason = str(told.toString() if told is not None else problem).splitlines()[0]
+        raise DataError(
+            f"cannot use the place {uri} ({reason}); choose another, or add what Spark needs for it"
+        ) from None
+    if is_file:
+        raise DataError(f"nothing can be written to {uri}: {above.toString()} is a file")
+    if at.local is not None and above is not None and not os.access(above.toUri().getPath(), os.W_OK):
+        raise DataError(f"nothing can be written to {uri}: {above.toString()} is not yours to write")
+
+
 def exists(spark: SparkSession, uri: str) -> bool:
     """Whether there is a file or directory."""
     at = locate(spark, uri)
@@ -67,6 +91,20 @@ def list_dir(spark: SparkSession, uri: str) -> list[tuple[str, bool, int, int]]:
         (str(s.getPath().getName()), bool(s.isDirectory()), int(s.getLen()), int(s.getModificationTime()))
         for s in at.fs.listStatus(at.path)
     )
+
+
+def count_files(spark: SparkSession, uri: str) -> int:
+    """How many files a directory holds, those in its directories too, hidden ones apart, as in Spark; 0 if missing."""
+    at = locate(spark, uri)
+    if at.local is not None:
+        names = [path.name for path in at.local.rglob("*") if path.is_file()]
+    elif at.fs.exists(at.path):
+        found, names = at.fs.listFiles(at.path, True), []
+        while found.hasNext():
+            names.append(str(found.next().getPath().getName()))
+    else:
+        names = []
+    return sum(not name.startswith(("_", ".")) for name in names)
 
 
 def read_text(spark: SparkSession, uri: str) -> str:
@@ -85,6 +123,24 @@ def read_text(spark: SparkSession, uri: str) -> str:
         return str(at.jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
     finally:
         stream.close()
+
+
+def read_pointer(spark: SparkSession, uri: str) -> str | None:
+    """The name in a pointer file: of a directory beside it, and nothing else. None where there is no file, or no name.
+
+    Raises
+    ------
+    DataError
+        A path: it might lead anywhere.
+    """
+    try:
+        name = read_text(spark, uri).strip()
+    except NotPublishedError:
+        return None
+    if name in (".", "..") or not name.isprintable() or set(name) & set("/\\:"):
+        shown = repr(name[:_SHOWN])
+        raise DataError(f"{uri} must hold the name of a directory beside it, found {shown}: was it tampered with?")
+    return name or None
 
 
 def write_text(spark: SparkSession, uri: str, text: str) -> None:
@@ -214,8 +270,14 @@ def _rename(spark: SparkSession, source: Location, target: Location, *, overwrit
 
 
 def _copy_local(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target)
-    else:
-        shutil.copy2(source, target)
+    linked = [path for path in source.rglob("*") if path.is_symlink() and path.is_dir()]
+    if linked:  # the copy would hold all that lies behind it, or never end
+        raise DataError(f"{linked[0]} is a link to a directory and is not copied; put the directory itself there")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copy2(source, target)
+    except OSError as problem:
+        raise DataError(f"cannot copy {source} to {target}: {problem}") from problem

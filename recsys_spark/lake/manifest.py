@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from recsys_spark.redact import redact_tree
+
 MANIFEST = "_manifest.json"
 POINTER = "_CURRENT"
 
@@ -30,10 +32,11 @@ def fingerprint(*parts: Any) -> str:
 
 @dataclass(frozen=True)
 class TableInfo:
-    """A table of a version: its number of rows and its schema as Spark DDL."""
+    """A table of a version: its number of rows, its schema as Spark DDL, and of how many files it is."""
 
     rows: int
     schema: str
+    files: int | None = None  # unknown
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,9 @@ class Manifest:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The manifest as indented JSON (NaN is refused: it is not JSON)."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        """The manifest as indented JSON (NaN is refused: it is not JSON), its settings without secrets."""
+        data = dataclasses.asdict(self) | {"settings": redact_tree(self.settings)}
+        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -80,7 +84,7 @@ class Manifest:
             data = json.loads(text)
             tables = {name: TableInfo(**info) for name, info in data.pop("tables").items()}
             return cls(**data, tables=tables)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a manifest: {error}") from error
 
 

@@ -42,7 +42,8 @@ class Draft:
         writer = df.write.partitionBy(*partition_by) if partition_by else df.write
         writer.parquet(target)
         rows = self._spark.read.schema(schema).parquet(target).count()
-        self.tables[name] = TableInfo(rows=rows, schema=str(cast(Any, df)._jdf.schema().toDDL()))
+        ddl, files = str(cast(Any, df)._jdf.schema().toDDL()), fs.count_files(self._spark, target)
+        self.tables[name] = TableInfo(rows=rows, schema=ddl, files=files)
         return self.tables[name]
 
     def write_text(self, name: str, text: str) -> None:
@@ -122,7 +123,7 @@ def read_table(spark: SparkSession, root: str, name: str) -> DataFrame:
     Raises
     ------
     NotPublishedError
-        There is no version, or it has no table of this name.
+        There is no version, or it has no table of this name, or not all of its files.
     """
     from pyspark.sql.types import DataType, StructType
 
@@ -162,7 +163,18 @@ def _find_table(spark: SparkSession, root: str, name: str) -> tuple[str, TableIn
     info = found.manifest.tables.get(name)
     if info is None:
         raise NotPublishedError(f"no table {name!r} in {found.path}; it has {', '.join(sorted(found.manifest.tables))}")
+    check_files(spark, found, name)
     return found.table(name), info
+
+
+def check_files(spark: SparkSession, published: Published, name: str) -> None:
+    """Raise NotPublishedError unless a table has as many files as were written: some may have been deleted since."""
+    wanted, files = published.manifest.tables[name].files, fs.count_files(spark, published.table(name))
+    if files != wanted and (wanted is not None or not files):
+        raise NotPublishedError(
+            f"{published.table(name)} has {files} of {'its' if wanted is None else wanted} files: someone deleted or "
+            f"added some; delete {published.path} and run the job that makes it (step {published.manifest.step}) again"
+        )
 
 
 def fingerprint_files(spark: SparkSession, paths: Iterable[str]) -> str:
@@ -227,10 +239,7 @@ def _load(spark: SparkSession, directory: str) -> Manifest | None:
 
 
 def _pointer(spark: SparkSession, root: str) -> str | None:
-    try:
-        return fs.read_text(spark, f"{root}/{POINTER}").strip() or None
-    except NotPublishedError:
-        return None
+    return fs.read_pointer(spark, f"{root}/{POINTER}")
 
 
 def _expire(spark: SparkSession, root: str, version: str, keep: int) -> None:

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from py4j.protocol import Py4JJavaError
 from pyspark import keyword_only
+from pyspark.errors import PySparkException
 from pyspark.ml import Estimator
 from pyspark.ml.base import _FitMultipleIterator
 from pyspark.ml.util import MLReadable, MLWritable, MLWriter
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from recsys_spark.als.settings import AlsSettings
@@ -22,12 +23,12 @@ from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
 from recsys_spark.blocks.published import PublishedBlocks
 from recsys_spark.errors import ConfigError, DataError
-from recsys_spark.features.columns import FeatureColumn
+from recsys_spark.features.columns import FeatureColumn, check_columns
 from recsys_spark.features.graph import table_graph
-from recsys_spark.frames import check_classic
+from recsys_spark.frames import check_classic, feature_rows
 from recsys_spark.ml.model import BlockALSModel
 from recsys_spark.ml.params import BlockAlsParams, check_names
-from recsys_spark.ml.ratings import offence, rating_columns
+from recsys_spark.ml.ratings import feature_offence, offence, rating_columns
 from recsys_spark.ml.running import How, run_fit
 from recsys_spark.ml.shared import Shared
 
@@ -160,12 +161,12 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
 
     def setUserFeatures(self, rows: DataFrame, columns: Sequence[FeatureColumn]) -> BlockALS:
         """User features as `features.encode` gives them: rows (user id, indices, values), and what the indices mean."""
-        self._features[USERS] = (rows, tuple(columns))
+        self._features[USERS] = (rows, check_columns(columns))
         return self
 
     def setItemFeatures(self, rows: DataFrame, columns: Sequence[FeatureColumn]) -> BlockALS:
         """Item features; see `setUserFeatures`."""
-        self._features[ITEMS] = (rows, tuple(columns))
+        self._features[ITEMS] = (rows, check_columns(columns))
         return self
 
     def setUserGraph(self, edges: DataFrame) -> BlockALS:
@@ -238,7 +239,10 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
         """The ratings and features, ready for fits of any rank and λ."""
         check_classic(dataset)
         ratings = rating_columns(dataset, self._wanted())
-        features = {side: _keyed(rows) for side, (rows, _) in self._features.items()}
+        features = {
+            side: feature_rows(rows, SIDE_NAMES[side], isinstance(_id_type(ratings, side), T.StringType))
+            for side, (rows, _) in self._features.items()
+        }
         widths = len(self._columns(USERS)), len(self._columns(ITEMS))
         spark, grid = dataset.sparkSession, self._grid()
         graphs = {side: table_graph(edges, _id_type(ratings, side)) for side, edges in self._graphs.items()}
@@ -248,7 +252,14 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
     def _fit_to(self, data: _Data) -> BlockALSModel:
         records = partial(block_records, data.encoded, data.features, graphs=data.graphs)
         columns = (self._columns(USERS), self._columns(ITEMS))
-        return self._run(data.spark, data.plan, records, columns, data.encoded.ratings)
+        try:
+            return self._run(data.spark, data.plan, records, columns, data.encoded.ratings)
+        except (Py4JJavaError, PySparkException):
+            for side, rows in data.features.items():
+                told = feature_offence(rows, SIDE_NAMES[side], len(columns[side]))
+                if told is not None:
+                    raise told from None
+            raise
 
     def _run(
         self,
@@ -311,8 +322,3 @@ def _checkpoint_dir(spark: SparkSession) -> str | None:
 def _id_type(ratings: DataFrame, side: int) -> T.DataType:
     kind = ratings.schema[SIDE_NAMES[side]].dataType
     return kind if isinstance(kind, T.StringType) else T.LongType()
-
-
-def _keyed(rows: DataFrame) -> DataFrame:
-    """Feature rows with their key, the first column, named ``id``."""
-    return rows.select(F.col(rows.columns[0]).alias("id"), "indices", "values")

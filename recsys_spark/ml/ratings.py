@@ -1,17 +1,21 @@
 """From a DataFrame to the engine's (user, item, rating[, weight][, held_out]), and what is wrong with it. Driver.
 
-Nothing here runs a job but `offence`, which is asked only after the engine has met a row that it cannot use.
+Nothing here runs a job but `offence` and `feature_offence`, which are asked only after the engine has met a row that it
+cannot use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from recsys_spark.errors import DataError
+from recsys_spark.features.columns import flat_rows
 from recsys_spark.frames import check_columns, id_column, quoted
 
 if TYPE_CHECKING:
@@ -59,6 +63,20 @@ def offence(dataset: DataFrame, wanted: Mapping[str, str]) -> DataError | None:
             rows = [row.asDict() for row in shown.limit(_SHOWN).collect()]
             lines.append(f"column {column!r} holds {what} in {count} row(s); the first: {rows}")
     return DataError("; ".join(lines) + ". Drop or mend them") if lines else None
+
+
+def feature_offence(rows: DataFrame, side: str, width: int) -> DataError | None:
+    """What is wrong with feature rows (id, indices, values) that blocks could not be made of; None if nothing is."""
+    found = rows.mapInArrow(partial(_feature_faults, side=side, width=width), "fault string").first()
+    return None if found is None else DataError(f"{found[0]}. Drop or mend them")
+
+
+def _feature_faults(batches: Iterable[pa.RecordBatch], side: str, width: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        try:
+            flat_rows(batch, side, width)
+        except DataError as problem:
+            yield pa.RecordBatch.from_pydict({"fault": [str(problem)]})
 
 
 def _faults(dataset: DataFrame, wanted: Mapping[str, str]) -> list[tuple[str, str, Column]]:

@@ -11,6 +11,8 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.spark_dataset_source import SparkDatasetSource
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema
 
+from recsys_spark.redact import redact
+
 Context = Literal["training", "validation", "test"]
 
 _TYPES = {
@@ -53,7 +55,7 @@ class ProfiledDataset(MetaDataset):
 
     def __init__(self, data: DataSet) -> None:
         self._rows = data.rows
-        source = SparkDatasetSource(path=data.path)
+        source = SparkDatasetSource(path=redact(data.path))
         super().__init__(source=source, name=data.name, digest=data.digest, schema=schema_of_ddl(data.ddl))
 
     @property

@@ -9,10 +9,12 @@ import mlflow
 import pandas as pd
 import pyarrow as pa
 from mlflow.models import ModelSignature
+from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from recsys_spark.als.model import FittedModel, SideModel
 from recsys_spark.als.model_io import load_model
+from recsys_spark.redact import redact
 from recsys_spark.schema import ITEM, PREDICTION, RANK, SCORE, USER
 from recsys_spark.tracking.provenance import PACKAGE_DIR
 from recsys_spark.tracking.pyfunc import DEFAULT_N
@@ -45,8 +47,18 @@ def log_model(model_dir: str | Path, register_as: str | None) -> str:
         pip_requirements=[f"{package}=={metadata.version(package)}" for package in REQUIREMENTS],
         registered_model_name=register_as,
         params={"rank": model.rank, "best_iteration": model.best_iteration},
+        tags=context_tags(),
     )
     return str(info.model_id)
+
+
+def context_tags() -> dict[str, str]:
+    """The tags that MLflow finds itself, where they hold a secret: without it, to be given in their place.
+
+    A checkout made by a build server may have a token in the URL of its remote, which MLflow makes a tag.
+    """
+    with_secrets = {key: str(value) for key, value in resolve_tags().items() if value is not None}
+    return {key: redact(value) for key, value in with_secrets.items() if redact(value) != value}
 
 
 def signature(model: FittedModel) -> ModelSignature:

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from recsys_spark.config import Settings, dataset_slug
 from recsys_spark.errors import EnvironmentProblem
+from recsys_spark.redact import redact, redact_tree
 from recsys_spark.tracking.quiet import quiet
 from recsys_spark.tracking.run import Tracker
 from recsys_spark.tracking.text import flatten, markdown
@@ -30,7 +31,7 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from recsys_spark.tracking.datasets import DataSet, ProfiledDataset
-from recsys_spark.tracking.models import log_model
+from recsys_spark.tracking.models import context_tags, log_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ class MlflowTracker(Tracker):
 
     @override
     def log_settings(self, settings: Settings) -> None:
-        tree = settings.model_dump(mode="json")
+        tree = redact_tree(settings.model_dump(mode="json"))
         params = flatten({"dataset": tree["dataset"], **{section: tree[section] for section in PARAM_SECTIONS}})
         with quiet():
             for batch in _batches([Param(key, text) for key, text in params.items()], BATCH):
@@ -66,7 +67,7 @@ class MlflowTracker(Tracker):
     @override
     def log_tags(self, tags: Mapping[str, str]) -> None:
         with quiet():
-            for batch in _batches([RunTag(key, value) for key, value in tags.items()], BATCH):
+            for batch in _batches([RunTag(key, redact(value)) for key, value in tags.items()], BATCH):
                 self._client.log_batch(self.run_id, tags=batch)
 
     @override
@@ -130,7 +131,7 @@ def open_run(settings: Settings, name: str, run_id: str | None) -> Iterator[Mlfl
         with _explained(uri), quiet():
             client = mlflow.MlflowClient(tracking_uri=uri)
             if run_id is None:
-                tags = {"job": name, "dataset": dataset_slug(settings.dataset)}
+                tags = context_tags() | {"job": name, "dataset": dataset_slug(settings.dataset)}
                 experiment = experiment_id(client, tracking.experiment, uri)
                 run = mlflow.start_run(experiment_id=experiment, run_name=tracking.run_name, tags=tags)
             else:
@@ -158,8 +159,8 @@ def experiment_id(client: mlflow.MlflowClient, name: str, uri: str) -> str:
             found = client.get_experiment_by_name(name)  # another process was faster
     if found is None or found.lifecycle_stage != "active":
         raise EnvironmentProblem(
-            f"the experiment {name!r} in {uri} has been deleted: restore it (mlflow experiments restore) or choose "
-            "another name with --set tracking.experiment=NAME"
+            f"the experiment {name!r} in {redact(uri)} has been deleted: restore it (mlflow experiments restore) or "
+            "choose another name with --set tracking.experiment=NAME"
         )
     return str(found.experiment_id)
 
@@ -199,8 +200,8 @@ def _explained(uri: str) -> Iterator[None]:
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError, ImportError) as problem:
         first_line = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
         raise EnvironmentProblem(
-            f"cannot use the MLflow store {uri}: {first_line}; start it, choose another with --set tracking.uri=URI or "
-            "MLFLOW_TRACKING_URI, or turn tracking off with --set tracking.enabled=false"
+            f"cannot use the MLflow store {redact(uri)}: {redact(first_line)}; start it, choose another with "
+            "--set tracking.uri=URI or MLFLOW_TRACKING_URI, or turn tracking off with --set tracking.enabled=false"
         ) from problem
     finally:
         if not patient:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from recsys_spark.blocks import published as module
 from recsys_spark.blocks.layout import ITEMS, USERS, Block
 from recsys_spark.blocks.pieces import build_blocks
 from recsys_spark.blocks.published import PublishedBlocks, write_blocks
+from recsys_spark.errors import NotPublishedError
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +59,17 @@ def test_the_records_come_back(
         number, data = found[slot]
         assert number == layout.partition(slot)
         assert data == (Block.from_buffer(whole).localised().to_bytes() if paired else whole)
+
+
+def test_blocks_that_have_lost_a_file_are_not_read(
+    spark: SparkSession, expected: tuple[lake.Published, list[bytes]], tmp_path: Path
+) -> None:
+    where, _ = expected
+    copy = tmp_path / "copy"
+    shutil.copytree(where.path, copy)
+    next((copy / "entries").rglob("*.parquet")).unlink()
+    blocks = PublishedBlocks(spark, replace(where, path=str(copy)))
+    plan = spark.sparkContext.broadcast(blocks.plan)
+    with pytest.raises(NotPublishedError, match=r"entries has \d+ of \d+ files: .*\(step blocks\) again"):
+        blocks.records(plan)
+    plan.destroy()

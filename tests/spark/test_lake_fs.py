@@ -111,6 +111,40 @@ def test_copies_refuse_what_exists_and_what_does_not(spark, base, tmp_path):
         lake.copy_to_local(spark, f"{base}/nowhere", tmp_path / "new")
 
 
+def test_places_where_nothing_can_be_written(spark, base, tmp_path, monkeypatch):
+    lake.check_place(spark, f"{base}/not/there/yet")
+    lake.check_place(spark, "relative/lake")
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file", tmp_path / "file" / "lake"):
+        with pytest.raises(DataError, match=rf"nothing can be written to {place}: .*/file is a file"):
+            lake.check_place(spark, str(place))
+    with pytest.raises(
+        DataError, match=r'cannot use the place nope://x/y \(.*No FileSystem for scheme "nope"\); choose'
+    ):
+        lake.check_place(spark, "nope://x/y")
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(DataError, match=r"nothing can be written to .*/lake: .* is not yours to write"):
+        lake.check_place(spark, str(tmp_path / "lake"))
+
+
+def test_links_are_not_gone_behind(spark, tmp_path):
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "precious").write_text("mine")
+    inside.mkdir()
+    (inside / "link").symlink_to(outside)
+    with pytest.raises(DataError, match=r"inside/link is a link to a directory and is not copied"):
+        lake.copy_to_local(spark, str(inside), tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    (inside / "file").symlink_to(outside / "precious")
+    assert lake.delete(spark, str(inside))
+    assert sorted(path.name for path in outside.iterdir()) == ["deep", "precious"]
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "file").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"cannot copy .*/broken to .*nowhere"):
+        lake.copy_to_local(spark, str(tmp_path / "broken"), tmp_path / "copy")
+
+
 def test_a_lake_on_any_file_system(spark, base):
     def write(draft):
         draft.write_table(spark.range(4), "ids")

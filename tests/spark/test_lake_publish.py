@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -67,8 +69,9 @@ def test_what_is_published_is_current_and_readable(spark, root):
     assert published == lake.Published(f"{root}/{published.manifest.version}", published.manifest, reused=False)
     found = lake.current(spark, root, "ratings")
     assert (found.path, found.manifest) == (published.path, published.manifest)
+    files = len(list((folder(root) / published.manifest.version / "ratings").glob("*.parquet")))
     assert found.manifest.tables == {
-        "ratings": lake.TableInfo(rows=3, schema="user BIGINT NOT NULL,rating FLOAT NOT NULL")
+        "ratings": lake.TableInfo(rows=3, schema="user BIGINT NOT NULL,rating FLOAT NOT NULL", files=files)
     }
     assert (found.manifest.extra, found.manifest.inputs, found.manifest.settings) == (
         {"seed": 0},
@@ -274,6 +277,15 @@ def test_an_empty_pointer_is_none(spark, root):
         lake.current(spark, root)
 
 
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc", "..", "a\\b", "file:x", "two\nlines"])
+def test_a_pointer_that_leads_elsewhere_is_refused(spark, root, name):
+    publish(spark, root)
+    lake.write_text(spark, f"{root}/{POINTER}", name)
+    for read in (partial(lake.current, spark, root), partial(lake.read_table, spark, root, "numbers")):
+        with pytest.raises(DataError, match=f"{POINTER} must hold the name of a directory beside it, found '"):
+            read()
+
+
 def test_the_output_of_another_step_is_refused(spark, root):
     publish(spark, root)
     with pytest.raises(DataError, match="holds the output of step 'ratings', expected that of 'split'"):
@@ -284,6 +296,24 @@ def test_a_missing_table_lists_those_there_are(spark, root):
     publish(spark, root)
     with pytest.raises(NotPublishedError, match="no table 'movies' in .*; it has ratings"):
         lake.read_table(spark, root, "movies")
+
+
+def test_a_table_that_has_lost_files_is_not_read(spark, root):
+    published = publish(
+        spark, root, write=lambda draft: draft.write_table(numbers(spark).repartition(3), "ratings") and None
+    )
+    lake.read_table(spark, root, "ratings")
+    wanted = published.manifest.tables["ratings"].files
+    table = folder(root) / published.manifest.version / "ratings"
+    next(table.glob("*.parquet")).unlink()
+    words = (
+        rf"ratings has {wanted - 1} of {wanted} files: .* delete .* run the job that makes it \(step ratings\) again"
+    )
+    with pytest.raises(NotPublishedError, match=words):
+        lake.read_table(spark, root, "ratings")
+    shutil.rmtree(table)
+    with pytest.raises(NotPublishedError, match=f"ratings has 0 of {wanted} files"):
+        lake.read_table(spark, root, "ratings")
 
 
 def test_fingerprint_of_files_is_that_of_their_content(spark, tmp_path):

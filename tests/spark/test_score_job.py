@@ -13,7 +13,7 @@ import pytest
 from recsys_spark import lake
 from recsys_spark.als.model import FittedModel
 from recsys_spark.als.model_io import save_model
-from recsys_spark.als.model_uri import load_model_uri
+from recsys_spark.als.model_uri import load_model_uri, save_model_uri
 from recsys_spark.config import Settings, step_root
 from recsys_spark.errors import DataError, NotPublishedError
 from recsys_spark.kernels.topk import SeenItems
@@ -99,6 +99,14 @@ def test_loading_a_model_that_is_not_there(spark: SparkSession, tmp_path: Path) 
         NotPublishedError, match=r"no saved model at .*/none \(it holds no model.json\); run jobs/train.py"
     ):
         load_model_uri(spark, f"file:{tmp_path}/none")
+
+
+def test_a_model_that_lacks_a_file_is_named_by_where_it_is(spark: SparkSession, tmp_path: Path) -> None:
+    save_model_uri(spark, random_model(), f"file:{tmp_path}/m")
+    (tmp_path / "m" / "itemFactors.parquet").unlink()
+    words = rf"^file:{tmp_path}/m/itemFactors.parquet is absent: the saved model is incomplete; remove it, and train"
+    with pytest.raises(DataError, match=words):
+        load_model_uri(spark, f"file:{tmp_path}/m")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from recsys_spark.features.columns import (
     FeatureColumn,
     columns_from_table,
     columns_to_table,
+    flat_rows,
     to_csr,
 )
 
@@ -76,6 +77,51 @@ def test_csr_refuses_twins_and_odd_rows():
         to_csr(rows([7, 7, 8], [[0], [0], [0]], [[1.0], [1.0], [1.0]]), "item", [7])
     with pytest.raises(DataError, match="not as many values as indices"):
         to_csr(rows([7], [[0, 1]], [[1.0]]), "item", [7])
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (
+            [(10, [0], [NAN])],
+            r"values that are null, NaN or infinite \(leave .*\) in 1 row\(s\); the first: item \[10\]",
+        ),
+        (
+            [(10, [0], [INF]), (9, [0], [1.0]), (11, [0], [None])],
+            r"values that .* in 2 row\(s\); the first: item \[10, 11\]",
+        ),
+        ([(10, [0], [1e39])], "values that are null, NaN or infinite"),
+        ([(10, [2], [1.0])], r"indices that are no feature column \(0 to 1\) in 1 row\(s\); the first: item \[10\]"),
+        ([(10, [-1], [1.0]), (11, [None], [1.0])], r"indices that are no feature column \(0 to 1\) in 2 row"),
+        ([(10, [2**32], [1.0])], "indices that are no feature column"),
+        ([(10, [0, 1], [1.0])], "not as many values as indices in 1 row"),
+        ([(11, [0], [1.0]), (10, [0], None)], r"not as many values as indices in 1 row\(s\); the first: item \[10\]"),
+        ([(10, [1, 0, 1], [1.0, 1.0, 1.0])], r"an index twice in 1 row\(s\); the first: item \[10\]"),
+    ],
+)
+def test_feature_rows_that_cannot_be_used(rows, words):
+    with pytest.raises(DataError, match=f"item features hold {words}"):
+        flat_rows(feature_rows(rows), "item", 2)
+
+
+def test_feature_rows_without_columns_and_rows_without_entries():
+    with pytest.raises(DataError, match=r"no feature column \(none\)"):
+        flat_rows(feature_rows([(10, [0], [1.0])]), "item", 0)
+    lengths, indices, values = flat_rows(
+        feature_rows([(3, [1, 0], [2.0, 1.0]), (4, None, None), (5, [], [])]), "item", 2
+    )
+    assert (lengths.tolist(), indices.tolist(), values.tolist()) == ([2, 0, 0], [1, 0], [2.0, 1.0])
+
+
+def feature_rows(rows):
+    kinds = (pa.int64(), pa.list_(pa.int64()), pa.list_(pa.float64()))
+    names = ("id", "indices", "values")
+    return pa.table(
+        {name: pa.array(column, kind) for name, column, kind in zip(names, zip(*rows, strict=True), kinds, strict=True)}
+    )
 
 
 @pytest.mark.parametrize("module", ["features.columns", "features.groups", "evaluate.rating", "evaluate.report"])

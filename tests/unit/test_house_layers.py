@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A layer may import those before it; names are modules or packages, the longest match counts.
 ORDER = [
-    {"errors", "schema", "als.settings", "worker"},
+    {"errors", "schema", "als.settings", "worker", "redact"},
     {"features.columns"},
     {"kernels"},
     {"lake", "config"},
@@ -53,7 +53,7 @@ CONFIGURATION = {"config", "cli"}
 # What the package itself offers.
 PUBLIC = {"__version__", "BlockALS", "BlockALSModel"}
 
-FORBIDDEN = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
+FORBIDDEN = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib", "jsonpickle", "torch"}
 
 # Modules that import without pyspark.
 SPARKLESS = [

@@ -44,6 +44,16 @@ def test_numbas_own_setting_is_respected(tmp_path: Path) -> None:
     assert not (tmp_path / "xdg").exists()
 
 
+def test_a_folder_that_others_may_write_is_not_read(tmp_path: Path) -> None:
+    run(XDG_CACHE_HOME=str(tmp_path))
+    (folder,) = (tmp_path / "recsys_spark").iterdir()
+    for file in cached(folder):
+        next(folder.rglob(file)).unlink()
+    folder.chmod(0o777)
+    assert run(XDG_CACHE_HOME=str(tmp_path)) == "(0, 0) ''"
+    assert cached(folder) == []
+
+
 def test_an_unusable_home_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     assert run(XDG_CACHE_HOME=str(tmp_path / "file")) == "(0, 0) ''"

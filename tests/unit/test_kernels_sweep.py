@@ -159,7 +159,7 @@ def test_a_singular_row_is_named() -> None:
     assert sums.failed == 3
 
 
-@pytest.mark.parametrize("n", [1, 7, 8, 513, 100_000])
+@pytest.mark.parametrize("n", [1, 7, 8, 513, 100_000, 1_000_000])
 def test_long_rows_keep_the_backward_error_and_the_predictions(n: int) -> None:
     rng = np.random.default_rng(n)
     k = 32

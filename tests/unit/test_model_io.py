@@ -137,7 +137,7 @@ def test_a_model_json_that_does_not_fit(tmp_path: Path, change: dict[str, object
         load_model(tmp_path / "m")
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", ""])
+@pytest.mark.parametrize("content", ["{", "[1]", "", "[" * 200_000])
 def test_a_model_json_that_is_no_object(tmp_path: Path, content: str) -> None:
     save_model(random_model(), tmp_path / "m")
     (tmp_path / "m" / "model.json").write_text(content)

@@ -76,6 +76,20 @@ def test_no_python(house):
     refused(house, "No Python 3.10 to 3.13 found: install one", "apt-get install python3.11 python3.11-venv", "PYTHON=")
 
 
+def test_an_environment_behind_a_link_is_left_alone(ready, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(ready.root / ".venv", elsewhere)
+    (ready.root / ".venv").symlink_to(elsewhere)
+    assert ready.submitted("jobs/one.py")["args"]
+    for damage in ("other.lock 1 2", None):
+        before = sorted(path.name for path in elsewhere.rglob("*"))
+        (elsewhere / ".installed").write_text(damage) if damage else (elsewhere / ".installed").unlink()
+        done = ready.run("jobs/one.py")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert ".venv is a link to an environment that does not hold requirements.lock: remove the link" in done.stderr
+        assert {path.name for path in elsewhere.rglob("*")} >= set(before) - {".installed"}
+
+
 def test_only_unsuitable_pythons(house):
     house.python("python3", "3.9 whole")
     house.python("python3.13", None)  # a shim of a version manager that is not active
