@@ -1,6 +1,7 @@
 """The settings of all jobs: one typed tree, read from YAML files and the command line."""
 
 from recsys_spark.config.load import load_settings
+from recsys_spark.config.study import AblateSettings, Dimension, StudySettings, TuneSettings, Variant
 from recsys_spark.config.tree import (
     BlockSettings,
     EvaluateSettings,
@@ -21,7 +22,9 @@ from recsys_spark.config.tree import (
 )
 
 __all__ = [
+    "AblateSettings",
     "BlockSettings",
+    "Dimension",
     "EvaluateSettings",
     "FeatureSettings",
     "GenerateSettings",
@@ -33,7 +36,10 @@ __all__ = [
     "ScoreSettings",
     "Settings",
     "SplitSettings",
+    "StudySettings",
     "TrackingSettings",
+    "TuneSettings",
+    "Variant",
     "conf_dir",
     "dataset_slug",
     "load_settings",

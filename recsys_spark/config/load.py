@@ -14,6 +14,9 @@ from pydantic import BaseModel, ValidationError
 from recsys_spark.config.tree import GroupSpec, Settings
 from recsys_spark.errors import ConfigError
 
+_BY_NAME: Any = {"tune": {"space": True}, "ablate": {"variants": True}}
+"""Settings whose entries have names: a file or an override changes the entry, or the part of it, that it names."""
+
 
 def load_settings(
     files: Sequence[str | os.PathLike[str]] = (),
@@ -34,7 +37,7 @@ def load_settings(
         Unknown keys (with the nearest known one), values of a wrong type or out of range, unreadable files: all
         problems in one message, each with its dotted key and where it was set.
     """
-    tree: dict[str, Any] = {}
+    tree: dict[str, Any] = Settings().model_dump(mode="json", include=_BY_NAME)
     origins: dict[str, str] = {}
     problems: list[str] = []
     for layer, origin in _layers(files, overrides, options or {}, problems):

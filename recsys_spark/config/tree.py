@@ -7,16 +7,14 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from recsys_spark.als.settings import AlsSettings
+from recsys_spark.config.section import Section
+from recsys_spark.config.study import AblateSettings, StudySettings, TuneSettings
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-
-
-class GenerateSettings(_Section):
+class GenerateSettings(Section):
     """The data generator."""
 
     preset: Literal["demo", "1m", "32m"] = Field("demo", description="size: demo (100 k ratings), 1m or 32m")
@@ -24,7 +22,7 @@ class GenerateSettings(_Section):
     out: str | None = Field(None, description="where the release goes; null: {workdir}/{dataset}/raw")
 
 
-class IngestSettings(_Section):
+class IngestSettings(Section):
     """Reading and checking a release."""
 
     max_rejected_share: float = Field(0.01, ge=0, le=1, description="share of bad rows above which the job fails")
@@ -40,7 +38,7 @@ class IngestSettings(_Section):
         return self
 
 
-class SplitSettings(_Section):
+class SplitSettings(Section):
     """Named, frozen splits of the ratings into training, validation and test."""
 
     name: str = Field("folds", pattern=r"^[A-Za-z0-9_-]+$", description="name that the split is kept under")
@@ -63,7 +61,7 @@ class SplitSettings(_Section):
         return self
 
 
-class GroupSpec(_Section):
+class GroupSpec(Section):
     """One named group of features, made from one column."""
 
     name: str = Field(min_length=1, description="name of the group")
@@ -91,7 +89,7 @@ _ITEM_GROUPS = (
 )
 
 
-class FeatureSettings(_Section):
+class FeatureSettings(Section):
     """Side features of items and users."""
 
     item: tuple[GroupSpec, ...] = Field(_ITEM_GROUPS, description="groups of item features")
@@ -108,7 +106,7 @@ class FeatureSettings(_Section):
         return self
 
 
-class GraphSpec(_Section):
+class GraphSpec(Section):
     """A graph between the rows of one side: by the cosine of their features, or a given table of similarities."""
 
     groups: tuple[str, ...] | None = Field(None, description="feature groups that are compared; null: all")
@@ -125,7 +123,7 @@ class GraphSpec(_Section):
         return self
 
 
-class BlockSettings(_Section):
+class BlockSettings(Section):
     """The grid of rating blocks, which never changes the result, and graphs (train.user.graph, train.item.graph)."""
 
     users: int = Field(0, ge=0, description="number of user blocks; 0: from the ratings and the cores")
@@ -134,7 +132,7 @@ class BlockSettings(_Section):
     item_graph: GraphSpec | None = Field(None, description="graph between items: groups or table, top_k, ...")
 
 
-class FitSettings(_Section):
+class FitSettings(Section):
     """How a fit runs; nothing here changes the result."""
 
     execution: Literal["auto", "stages", "task"] = Field(
@@ -148,7 +146,7 @@ class FitSettings(_Section):
     )
 
 
-class PysparkSettings(_Section):
+class PysparkSettings(Section):
     """The pyspark.ml.ALS baselines."""
 
     rank: int = Field(20, ge=1, description="rank of the pyspark.ml.ALS baselines")
@@ -159,7 +157,7 @@ class PysparkSettings(_Section):
 Baseline = Literal["global_mean", "biases", "pyspark_als", "pyspark_als_centred"]
 
 
-class RankingSettings(_Section):
+class RankingSettings(Section):
     """Top-N lists of the model, of popularity and of a truncated SVD, judged by the test ratings."""
 
     k: int = Field(10, ge=0, description="length of the lists; 0: no ranking metrics")
@@ -173,7 +171,7 @@ class RankingSettings(_Section):
     )
 
 
-class EvaluateSettings(_Section):
+class EvaluateSettings(Section):
     """Metrics and baselines."""
 
     bins: tuple[int, ...] = Field(
@@ -192,7 +190,7 @@ class EvaluateSettings(_Section):
         return self
 
 
-class ScoreSettings(_Section):
+class ScoreSettings(Section):
     """Recommendations for every user."""
 
     n: int = Field(10, ge=1, description="recommendations per user")
@@ -200,7 +198,7 @@ class ScoreSettings(_Section):
     exclude_seen: bool = Field(True, description="leave out what the user has rated")
 
 
-class BenchmarkSettings(_Section):
+class BenchmarkSettings(Section):
     """The benchmark of BlockALS beside pyspark.ml.ALS, and of the kernels."""
 
     rank: int = Field(32, ge=1, le=512, description="width of both contenders' factors")
@@ -223,7 +221,7 @@ class BenchmarkSettings(_Section):
     kernel_ratings: int = Field(3_000_000, ge=1, description="--kernels: generated ratings that are swept over")
 
 
-class TrackingSettings(_Section):
+class TrackingSettings(Section):
     """MLflow."""
 
     enabled: bool = Field(True, description="log trainings to MLflow")
@@ -233,7 +231,7 @@ class TrackingSettings(_Section):
     register_as: str | None = Field(None, description="name to register the model under; null: it is not registered")
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole tree: one section per step."""
 
     dataset: str = Field(
@@ -250,6 +248,9 @@ class Settings(_Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     score: ScoreSettings = ScoreSettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()
+    study: StudySettings = StudySettings()
+    tune: TuneSettings = TuneSettings()
+    ablate: AblateSettings = AblateSettings()
     tracking: TrackingSettings = TrackingSettings()
 
 

@@ -7,7 +7,7 @@ the same calls do nothing and mlflow is not imported.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,15 @@ class Tracker:
 
     def log_text(self, text: str, name: str) -> None:
         """A text as the artifact `name`."""
+
+    def log_child(
+        self,
+        name: str,
+        params: Mapping[str, object],
+        metrics: Mapping[str, float],
+        curves: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
+        """A finished run of that name nested in this one; `curves` have a value a step, from 1; NaN is left out."""
 
 
 @contextlib.contextmanager

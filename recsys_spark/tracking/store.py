@@ -24,6 +24,7 @@ try:
     import mlflow
     from mlflow.entities import Metric, Param, RunTag
     from mlflow.exceptions import MlflowException
+    from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 except ModuleNotFoundError as missing:
     raise EnvironmentProblem(
         f"tracking needs mlflow ({missing}): pip install 'recsys-spark[tracking]', or turn it off with "
@@ -116,6 +117,27 @@ class MlflowTracker(Tracker):
     def log_text(self, text: str, name: str) -> None:
         with quiet():
             self._client.log_text(self.run_id, text, name)
+
+    @override
+    def log_child(
+        self,
+        name: str,
+        params: Mapping[str, object],
+        metrics: Mapping[str, float],
+        curves: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
+        now, tags = _now(), {MLFLOW_PARENT_RUN_ID: self.run_id}
+        values = [Metric(key, value, now, 0) for key, value in metrics.items() if math.isfinite(value)]
+        for key, curve in (curves or {}).items():
+            values += [Metric(key, value, now, step) for step, value in enumerate(curve, 1) if math.isfinite(value)]
+        with quiet():
+            parent = self._client.get_run(self.run_id)
+            child = self._client.create_run(parent.info.experiment_id, tags=tags, run_name=name).info.run_id
+            for batch in _batches([Param(key, text) for key, text in flatten(params).items()], BATCH):
+                self._client.log_batch(child, params=batch)
+            for batch in _batches(values, METRICS_BATCH):
+                self._client.log_batch(child, metrics=batch)
+            self._client.set_terminated(child)
 
 
 def store_uri(settings: Settings) -> str:

@@ -39,7 +39,9 @@ ORDER = [
     {"summary"},
     {"explore"},
     {"experiment"},
-    {"tuning", "ablation", "benchmark"},
+    {"tuning", "benchmark"},
+    {"ablation"},
+    {"study"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
