@@ -1,7 +1,15 @@
 """The settings of all jobs: one typed tree, read from YAML files and the command line."""
 
 from recsys_spark.config.load import load_settings
-from recsys_spark.config.study import AblateSettings, Dimension, StudySettings, TuneSettings, Variant
+from recsys_spark.config.study import (
+    AblateSettings,
+    Dimension,
+    Parameter,
+    StudySettings,
+    SweepSettings,
+    TuneSettings,
+    Variant,
+)
 from recsys_spark.config.tree import (
     BlockSettings,
     EvaluateSettings,
@@ -31,12 +39,14 @@ __all__ = [
     "GraphSpec",
     "GroupSpec",
     "IngestSettings",
+    "Parameter",
     "PysparkSettings",
     "RankingSettings",
     "ScoreSettings",
     "Settings",
     "SplitSettings",
     "StudySettings",
+    "SweepSettings",
     "TrackingSettings",
     "TuneSettings",
     "Variant",

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from recsys_spark.als.settings import AlsSettings
 from recsys_spark.config.section import Section
-from recsys_spark.config.study import AblateSettings, StudySettings, TuneSettings
+from recsys_spark.config.study import AblateSettings, StudySettings, SweepSettings, TuneSettings
 
 
 class GenerateSettings(Section):
@@ -251,6 +251,7 @@ class Settings(Section):
     study: StudySettings = StudySettings()
     tune: TuneSettings = TuneSettings()
     ablate: AblateSettings = AblateSettings()
+    sweep: SweepSettings = SweepSettings()
     tracking: TrackingSettings = TrackingSettings()
 
 
