@@ -2,7 +2,15 @@
 
 from recsys_spark.config.daily import CandidateSettings, GateSettings, ScoreSettings
 from recsys_spark.config.load import load_settings
-from recsys_spark.config.study import AblateSettings, Dimension, StudySettings, TuneSettings, Variant
+from recsys_spark.config.study import (
+    AblateSettings,
+    Dimension,
+    Parameter,
+    StudySettings,
+    SweepSettings,
+    TuneSettings,
+    Variant,
+)
 from recsys_spark.config.tree import (
     BlockSettings,
     EvaluateSettings,
@@ -33,12 +41,14 @@ __all__ = [
     "GraphSpec",
     "GroupSpec",
     "IngestSettings",
+    "Parameter",
     "PysparkSettings",
     "RankingSettings",
     "ScoreSettings",
     "Settings",
     "SplitSettings",
     "StudySettings",
+    "SweepSettings",
     "TrackingSettings",
     "TuneSettings",
     "Variant",

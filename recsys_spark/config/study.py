@@ -1,4 +1,4 @@
-"""Settings of studies: folds within folds, the space that is searched, and the variants of the model."""
+"""Settings of studies: folds within folds, the space searched, variants of the model, and single parameters swept."""
 
 from __future__ import annotations
 
@@ -129,3 +129,51 @@ class AblateSettings(Section):
         if self.variants.get("full") is None:
             raise ValueError("variants must hold full, which the others are compared with")
         return self
+
+
+class Parameter(Section):
+    """A parameter that is swept over, all others held."""
+
+    keys: tuple[str, ...] = Field((), description="settings that get each value; none: the share of training ratings")
+    values: tuple[float, ...] = Field(min_length=2, description="its values")
+    log: bool = Field(False, description="drawn on a logarithmic scale")
+
+    @model_validator(mode="after")
+    def _values_make_sense(self) -> Parameter:
+        if len(set(self.values)) < len(self.values):
+            raise ValueError(f"values must differ, found {list(self.values)}")
+        if not self.keys and not all(0 < value <= 1 for value in self.values):
+            raise ValueError(f"shares of the training ratings must lie in (0, 1], found {list(self.values)}")
+        if self.log and min(self.values) <= 0:
+            raise ValueError(f"a logarithmic scale needs values above 0, found {list(self.values)}")
+        return self
+
+
+_PARAMETERS: dict[str, Parameter | None] = {
+    "rank": Parameter(keys=("train.rank",), values=(1, 2, 4, 8, 15, 30, 60, 100, 150), log=True),
+    "reg": Parameter(
+        keys=tuple(f"{side}.reg" for side in _SIDES), values=(1, 2, 4, 8, 12, 16, 24, 40, 80, 160), log=True
+    ),
+    "share": Parameter(values=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)),
+}
+
+
+class SweepSettings(Section):
+    """Errors in training and test against one parameter, on the outer folds of a study."""
+
+    parameter: str = Field("rank", description="which of the parameters below")
+    parameters: dict[str, Parameter | None] = Field(_PARAMETERS, description="parameters by name; null takes one away")
+
+    @model_validator(mode="after")
+    def _parameter_is_known(self) -> SweepSettings:
+        known = [name for name, parameter in self.parameters.items() if parameter is not None]
+        if self.parameter not in known:
+            raise ValueError(f"parameter must be one of {', '.join(known)}, found {self.parameter!r}")
+        return self
+
+    @property
+    def chosen(self) -> Parameter:
+        """The parameter that is swept over."""
+        found = self.parameters[self.parameter]
+        assert found is not None
+        return found

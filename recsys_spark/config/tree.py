@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from recsys_spark.als.settings import AlsSettings
 from recsys_spark.config.daily import RetrainSettings, ScoreSettings
 from recsys_spark.config.section import Section
-from recsys_spark.config.study import AblateSettings, StudySettings, TuneSettings
+from recsys_spark.config.study import AblateSettings, StudySettings, SweepSettings, TuneSettings
 
 
 class GenerateSettings(Section):
@@ -248,6 +248,7 @@ class Settings(Section):
     study: StudySettings = StudySettings()
     tune: TuneSettings = TuneSettings()
     ablate: AblateSettings = AblateSettings()
+    sweep: SweepSettings = SweepSettings()
     tracking: TrackingSettings = TrackingSettings()
 
 

@@ -1,16 +1,19 @@
-"""Figures of searches: how they went, which parameters mattered, where the good values lie; driver."""
+"""Figures of searches (how they went, which parameters mattered, where good values lie) and of sweeps; driver."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from recsys_spark.evaluate.figures import ACCENT, DATA_COLOUR, MODEL_COLOUR, PALETTE, dress, new_figure
+from recsys_spark.evaluate.figures import ACCENT, DATA_COLOUR, INK, MODEL_COLOUR, PALETTE, dress, new_figure
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Reports = Mapping[str, Mapping[str, Any]]
 """By search: its ``trials``, ``importances`` and ``best``, as `tuning.job.report_of` makes them."""
@@ -74,6 +77,36 @@ def slices(reports: Reports) -> Figure:
         dress(axes, None, name, "")
     for axes in panels[len(names) :]:
         axes.set_visible(False)
+    return figure
+
+
+def sweep(means: pd.DataFrame, folds: pd.DataFrame, name: str, *, log: bool) -> Figure:
+    """RMSE in training and test against a parameter, the gap between them shaded and, below, by itself.
+
+    Parameters
+    ----------
+    means : (value, train_rmse, test_rmse, gap), a row a value, ascending
+    folds : the same, a row a value and fold, drawn as dots
+    """
+    figure = new_figure(7.5, 6.0)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1.6, 1])
+    for column, label, colour in (("train_rmse", "training", DATA_COLOUR), ("test_rmse", "test", MODEL_COLOUR)):
+        upper.scatter(folds["value"], folds[column], color=colour, s=10, alpha=0.5, linewidths=0)
+        upper.plot(means["value"], means[column], color=colour, marker="o", markersize=4, linewidth=2, label=label)
+    upper.fill_between(means["value"], means["train_rmse"], means["test_rmse"], color=MODEL_COLOUR, alpha=0.07)
+    best = means.loc[means["test_rmse"].idxmin()]
+    found = f"best in test: {best['value']:g} (RMSE {best['test_rmse']:.4f})"
+    upper.axvline(best["value"], color=ACCENT, linestyle="--", linewidth=1.2, label=found)
+    lower.axvline(best["value"], color=ACCENT, linestyle="--", linewidth=1.2)
+    lower.scatter(folds["value"], folds["gap"], color=INK, s=10, alpha=0.4, linewidths=0)
+    lower.plot(means["value"], means["gap"], color=INK, marker="o", markersize=4, linewidth=2)
+    if log:
+        lower.set_xscale("log")
+    lower.set_xticks(means["value"], [f"{value:g}" for value in means["value"]], minor=False)
+    lower.set_xticks([], minor=True)
+    dress(upper, f"RMSE against {name}", None, "RMSE (rating units)")
+    dress(lower, None, name, "test − training")
+    upper.legend(frameon=False)
     return figure
 
 

@@ -88,6 +88,35 @@ def make_folds(ratings: pa.Table, features: Features, outer: int, inner: int) ->
     return found
 
 
+def share_name(fold: int, share: float) -> str:
+    """What an outer fold is called that has a share of its training ratings."""
+    return outer_name(fold) if share == 1 else f"{outer_name(fold)}/share-{share:g}"
+
+
+def share_folds(
+    ratings: pa.Table, features: Features, outer: int, parts: int, *, shares: Sequence[float]
+) -> dict[str, Fold]:
+    """Every outer fold with shares of its training ratings, by name; what a smaller share holds, a larger one does too.
+
+    Parameters
+    ----------
+    parts : in how many the column ``inner`` divides the training ratings: shares are rounded to so many
+
+    Raises
+    ------
+    DataError
+        As `make_folds`.
+    """
+    found: dict[str, Fold] = {}
+    for o in range(outer):
+        judging = pc.equal(ratings[schema.FOLD], o)
+        for share in shares:
+            kept = pc.or_(judging, pc.less(ratings[INNER], round(share * parts)))
+            name = share_name(o, share)
+            found[name] = make_fold(ratings.filter(kept), judging.filter(kept), features, name)
+    return found
+
+
 def make_fold(ratings: pa.Table, judging: pa.ChunkedArray, features: Features, name: str) -> Fold:
     """A fold of the ratings: those that are ``judging`` (bool) beside the others."""
     train, judged = ratings.filter(pc.invert(judging)), ratings.filter(judging)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,12 @@ from recsys_spark.tuning.folds import Features, Fold, collect_ratings, make_fold
 from recsys_spark.tuning.lab import Lab
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import SparkSession
 
 log = logging.getLogger(__name__)
+
+MakeFolds = Callable[["pa.Table", Features, int, int], dict[str, Fold]]
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,13 @@ def prepare(spark: SparkSession, settings: Settings, args: argparse.Namespace) -
     return Inputs(chosen, {"split": split.manifest.version, "features": featured.manifest.version})
 
 
-def load(spark: SparkSession, inputs: Inputs) -> Material:
+def load(spark: SparkSession, inputs: Inputs, parts: int = 0, make: MakeFolds = make_folds) -> Material:
     """All folds, on the driver.
+
+    Parameters
+    ----------
+    parts : in how many the ratings are divided at random beside the outer folds; 0: inner folds
+    make : makes folds of ratings, features, and the numbers of outer folds and parts
 
     Raises
     ------
@@ -104,12 +113,13 @@ def load(spark: SparkSession, inputs: Inputs) -> Material:
     split = lake.read_table(spark, lake.current(spark, split_job.split_root(chosen), "split").path, split_job.RATINGS)
     features = _features(spark, lake.current(spark, step_root(chosen, "features"), "features").path)
     classes = choose_classes(scale, split)
-    ratings = collect_ratings(split, study.inner_folds, study.seed)
-    log.info("study: %d ratings in %d outer folds, %d inner ones each", len(ratings), study.folds, study.inner_folds)
+    parts = parts or study.inner_folds
+    ratings = collect_ratings(split, parts, study.seed)
+    log.info("study: %d ratings in %d outer folds, %d parts each", len(ratings), study.folds, parts)
     clip = chosen.train.clip or (float(classes[0]), float(classes[-1]))
     return Material(
         settings=chosen.model_copy(update={"train": chosen.train.model_copy(update={"clip": clip})}),
-        folds=make_folds(ratings, features, study.folds, study.inner_folds),
+        folds=make(ratings, features, study.folds, parts),
         features=features,
         classes=classes,
     )

@@ -37,6 +37,7 @@ ORDER = [
     {"score"},
     {"tracking"},
     {"summary"},
+    {"explore"},
     {"experiment"},
     {"retrain"},
     {"tuning", "benchmark"},
