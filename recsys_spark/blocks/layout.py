@@ -142,7 +142,7 @@ class Block:
         return b"".join(parts)
 
     @classmethod
-    def from_buffer(cls, buffer: bytes | memoryview | np.ndarray) -> Block:
+    def from_buffer(cls, buffer: bytes | bytearray | memoryview | np.ndarray) -> Block:
         """The block of a record, without copying. Raises FitError where the buffer is not a whole record."""
         raw = np.frombuffer(buffer, np.uint8)
         if len(raw) < 16 or raw[:8].tobytes() != _MAGIC:

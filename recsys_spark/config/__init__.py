@@ -1,6 +1,16 @@
 """The settings of all jobs: one typed tree, read from YAML files and the command line."""
 
+from recsys_spark.config.daily import CandidateSettings, GateSettings, ScoreSettings
 from recsys_spark.config.load import load_settings
+from recsys_spark.config.study import (
+    AblateSettings,
+    Dimension,
+    Parameter,
+    StudySettings,
+    SweepSettings,
+    TuneSettings,
+    Variant,
+)
 from recsys_spark.config.tree import (
     BlockSettings,
     EvaluateSettings,
@@ -11,7 +21,6 @@ from recsys_spark.config.tree import (
     IngestSettings,
     PysparkSettings,
     RankingSettings,
-    ScoreSettings,
     Settings,
     SplitSettings,
     TrackingSettings,
@@ -21,19 +30,28 @@ from recsys_spark.config.tree import (
 )
 
 __all__ = [
+    "AblateSettings",
     "BlockSettings",
+    "CandidateSettings",
+    "Dimension",
     "EvaluateSettings",
     "FeatureSettings",
+    "GateSettings",
     "GenerateSettings",
     "GraphSpec",
     "GroupSpec",
     "IngestSettings",
+    "Parameter",
     "PysparkSettings",
     "RankingSettings",
     "ScoreSettings",
     "Settings",
     "SplitSettings",
+    "StudySettings",
+    "SweepSettings",
     "TrackingSettings",
+    "TuneSettings",
+    "Variant",
     "conf_dir",
     "dataset_slug",
     "load_settings",

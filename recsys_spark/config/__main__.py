@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -28,8 +29,18 @@ def render(model: BaseModel, indent: str = "") -> Iterator[str]:
         elif isinstance(values[name], list) and values[name] and isinstance(values[name][0], dict):
             yield f"{indent}{name}:"
             yield from (f"{indent}  - {json.dumps(value, ensure_ascii=False)}" for value in values[name])
+        elif isinstance(inner, dict) and inner:
+            yield f"{indent}{name}:"
+            yield from (
+                f"{indent}  {key}: {json.dumps(_brief(value), ensure_ascii=False)}" for key, value in inner.items()
+            )
         else:
             yield f"{indent}{name}: {json.dumps(values[name], ensure_ascii=False)}"
+
+
+def _brief(value: Any) -> Any:
+    """An entry of a mapping, without what is its model's default."""
+    return value.model_dump(mode="json", exclude_defaults=True) if isinstance(value, BaseModel) else value
 
 
 def default_yaml() -> str:

@@ -6,13 +6,16 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from recsys_spark.config.tree import GroupSpec, Settings
 from recsys_spark.errors import ConfigError
+
+_BY_NAME: Any = {"tune": {"space": True}, "ablate": {"variants": True}, "sweep": {"parameters": True}}
+"""Settings whose entries have names: a file or an override changes the entry, or the part of it, that it names."""
 
 
 def load_settings(
@@ -26,7 +29,7 @@ def load_settings(
     ----------
     files : YAML files; each holds a part of the tree
     overrides : ``a.b.c=value``, where value is YAML
-    options : values of top-level settings as they are, by name (the command line's ``--dataset`` and ``--workdir``)
+    options : values of settings as they are, by dotted name: those with an option of their own, such as ``--dataset``
 
     Raises
     ------
@@ -34,7 +37,7 @@ def load_settings(
         Unknown keys (with the nearest known one), values of a wrong type or out of range, unreadable files: all
         problems in one message, each with its dotted key and where it was set.
     """
-    tree: dict[str, Any] = {}
+    tree: dict[str, Any] = Settings().model_dump(mode="json", include=_BY_NAME)
     origins: dict[str, str] = {}
     problems: list[str] = []
     for layer, origin in _layers(files, overrides, options or {}, problems):
@@ -86,11 +89,16 @@ def _layers(
         except yaml.YAMLError as error:
             problems.append(f"--set {override}: the value is not YAML: {_one_line(error)}")
             continue
-        for name in reversed(key.strip().split(".")):
-            layer = {name: layer}
-        yield layer, f"--set {override}"
+        yield _nested(key.strip(), layer), f"--set {override}"
     for name, value in options.items():
-        yield {name: value}, f"--{name}"
+        yield _nested(name, value), "--" + name.rpartition(".")[2].replace("_", "-")
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """A part of the tree that holds one setting."""
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return cast(dict[str, Any], value)
 
 
 def _merge(

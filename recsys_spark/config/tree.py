@@ -7,16 +7,15 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from recsys_spark.als.settings import AlsSettings
+from recsys_spark.config.daily import RetrainSettings, ScoreSettings
+from recsys_spark.config.section import Section
+from recsys_spark.config.study import AblateSettings, StudySettings, SweepSettings, TuneSettings
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-
-
-class GenerateSettings(_Section):
+class GenerateSettings(Section):
     """The data generator."""
 
     preset: Literal["demo", "1m", "32m"] = Field("demo", description="size: demo (100 k ratings), 1m or 32m")
@@ -24,7 +23,7 @@ class GenerateSettings(_Section):
     out: str | None = Field(None, description="where the release goes; null: {workdir}/{dataset}/raw")
 
 
-class IngestSettings(_Section):
+class IngestSettings(Section):
     """Reading and checking a release."""
 
     max_rejected_share: float = Field(0.01, ge=0, le=1, description="share of bad rows above which the job fails")
@@ -40,7 +39,7 @@ class IngestSettings(_Section):
         return self
 
 
-class SplitSettings(_Section):
+class SplitSettings(Section):
     """Named, frozen splits of the ratings into training, validation and test."""
 
     name: str = Field("folds", pattern=r"^[A-Za-z0-9_-]+$", description="name that the split is kept under")
@@ -63,7 +62,7 @@ class SplitSettings(_Section):
         return self
 
 
-class GroupSpec(_Section):
+class GroupSpec(Section):
     """One named group of features, made from one column."""
 
     name: str = Field(min_length=1, description="name of the group")
@@ -91,7 +90,7 @@ _ITEM_GROUPS = (
 )
 
 
-class FeatureSettings(_Section):
+class FeatureSettings(Section):
     """Side features of items and users."""
 
     item: tuple[GroupSpec, ...] = Field(_ITEM_GROUPS, description="groups of item features")
@@ -108,7 +107,7 @@ class FeatureSettings(_Section):
         return self
 
 
-class GraphSpec(_Section):
+class GraphSpec(Section):
     """A graph between the rows of one side: by the cosine of their features, or a given table of similarities."""
 
     groups: tuple[str, ...] | None = Field(None, description="feature groups that are compared; null: all")
@@ -125,7 +124,7 @@ class GraphSpec(_Section):
         return self
 
 
-class BlockSettings(_Section):
+class BlockSettings(Section):
     """The grid of rating blocks, which never changes the result, and graphs (train.user.graph, train.item.graph)."""
 
     users: int = Field(0, ge=0, description="number of user blocks; 0: from the ratings and the cores")
@@ -134,7 +133,7 @@ class BlockSettings(_Section):
     item_graph: GraphSpec | None = Field(None, description="graph between items: groups or table, top_k, ...")
 
 
-class FitSettings(_Section):
+class FitSettings(Section):
     """How a fit runs; nothing here changes the result."""
 
     execution: Literal["auto", "stages", "task"] = Field(
@@ -148,7 +147,7 @@ class FitSettings(_Section):
     )
 
 
-class PysparkSettings(_Section):
+class PysparkSettings(Section):
     """The pyspark.ml.ALS baselines."""
 
     rank: int = Field(20, ge=1, description="rank of the pyspark.ml.ALS baselines")
@@ -159,7 +158,7 @@ class PysparkSettings(_Section):
 Baseline = Literal["global_mean", "biases", "pyspark_als", "pyspark_als_centred"]
 
 
-class RankingSettings(_Section):
+class RankingSettings(Section):
     """Top-N lists of the model, of popularity and of a truncated SVD, judged by the test ratings."""
 
     k: int = Field(10, ge=0, description="length of the lists; 0: no ranking metrics")
@@ -173,7 +172,7 @@ class RankingSettings(_Section):
     )
 
 
-class EvaluateSettings(_Section):
+class EvaluateSettings(Section):
     """Metrics and baselines."""
 
     bins: tuple[int, ...] = Field(
@@ -192,15 +191,7 @@ class EvaluateSettings(_Section):
         return self
 
 
-class ScoreSettings(_Section):
-    """Recommendations for every user."""
-
-    n: int = Field(10, ge=1, description="recommendations per user")
-    run_date: date | None = Field(None, description="date the recommendations are kept under; null: today (UTC)")
-    exclude_seen: bool = Field(True, description="leave out what the user has rated")
-
-
-class BenchmarkSettings(_Section):
+class BenchmarkSettings(Section):
     """The benchmark of BlockALS beside pyspark.ml.ALS, and of the kernels."""
 
     rank: int = Field(32, ge=1, le=512, description="width of both contenders' factors")
@@ -223,17 +214,20 @@ class BenchmarkSettings(_Section):
     kernel_ratings: int = Field(3_000_000, ge=1, description="--kernels: generated ratings that are swept over")
 
 
-class TrackingSettings(_Section):
+class TrackingSettings(Section):
     """MLflow."""
 
     enabled: bool = Field(True, description="log trainings to MLflow")
     uri: str | None = Field(None, description="tracking server; null: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db")
+    pending: str = Field(
+        "mlflow-pending", min_length=1, description="folder for records that the server did not take (jobs/replay.py)"
+    )
     experiment: str = Field("recsys_spark", min_length=1, description="experiment the runs belong to")
     run_name: str | None = Field(None, description="name of the run; null: MLflow chooses")
     register_as: str | None = Field(None, description="name to register the model under; null: it is not registered")
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole tree: one section per step."""
 
     dataset: str = Field(
@@ -249,7 +243,12 @@ class Settings(_Section):
     fit: FitSettings = FitSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     score: ScoreSettings = ScoreSettings()
+    retrain: RetrainSettings = RetrainSettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()
+    study: StudySettings = StudySettings()
+    tune: TuneSettings = TuneSettings()
+    ablate: AblateSettings = AblateSettings()
+    sweep: SweepSettings = SweepSettings()
     tracking: TrackingSettings = TrackingSettings()
 
 

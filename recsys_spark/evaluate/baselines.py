@@ -149,7 +149,10 @@ def _add_biases(df: DataFrame, train: DataFrame, settings: AlsSettings, scale: t
     from recsys_spark.ml.estimator import BlockALS
 
     iterations = min(settings.max_iter, _BIAS_ITERATIONS)
-    alone = settings.model_copy(update={"rank": 0, "max_iter": iterations, "clip": scale})
+    # Without features and graphs: what settings say of those has nothing here to refer to.
+    plain = {"reg_groups": {}, "graph": 0.0}
+    sides = {"user": settings.user.model_copy(update=plain), "item": settings.item.model_copy(update=plain)}
+    alone = settings.model_copy(update={"rank": 0, "max_iter": iterations, "clip": scale, **sides})
     model = BlockALS.fromSettings(alone, predictionCol=BIASES, coldStartStrategy="fallback").fit(train)
     return model.transform(df).withColumn(BIASES, _clipped(F.col(BIASES), scale))
 

@@ -31,14 +31,14 @@ def learning_curve(history: pa.Table, best_iteration: int) -> Figure:
     history : one row per iteration, as `recsys_spark.als.model.HISTORY_SCHEMA` has it
     best_iteration : the one whose factors the model holds
     """
-    figure = _figure(7.5, 6.4)
+    figure = new_figure(7.5, 6.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.25])
     iterations = history["iteration"].to_numpy()
     marker = "o" if len(iterations) <= 60 else None
 
     upper.plot(iterations, history["objective"].to_numpy(), color=INK, marker=marker, markersize=4)
     upper.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
-    _dress(upper, "Learning curve", None, "objective J")
+    dress(upper, "Learning curve", None, "objective J")
 
     for name, label, colour in (
         ("train_rmse", "training", DATA_COLOUR),
@@ -48,7 +48,7 @@ def learning_curve(history: pa.Table, best_iteration: int) -> Figure:
         if np.isfinite(values).any():
             lower.plot(iterations, values, color=colour, marker=marker, markersize=4, linewidth=2, label=label)
     lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    _dress(lower, None, "iteration", "RMSE (rating units)")
+    dress(lower, None, "iteration", "RMSE (rating units)")
     kept = f"kept: iteration {best_iteration}"
     for axes in (upper, lower):
         axes.axvline(best_iteration, color=ACCENT, linestyle="--", linewidth=1.2, label=kept)
@@ -64,7 +64,7 @@ def rating_histogram(classes: Sequence[float], ratings: Sequence[int], predictio
     classes : values that a rating may take
     ratings, predictions : counts by class; a prediction counts in its nearest class
     """
-    figure = _figure(7.5, 4.4)
+    figure = new_figure(7.5, 4.4)
     axes = figure.subplots()
     x = np.arange(len(classes))
     for offset, counts, colour, label in (
@@ -76,7 +76,7 @@ def rating_histogram(classes: Sequence[float], ratings: Sequence[int], predictio
     every = 1 + len(classes) // _MAX_TICKS
     axes.set_xticks(x[::every], [f"{value:g}" for value in classes[::every]])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.0%}"))
-    _dress(axes, f"Ratings and predictions ({sum(ratings):,} test rows)", "rating", "share of test rows")
+    dress(axes, f"Ratings and predictions ({sum(ratings):,} test rows)", "rating", "share of test rows")
     axes.legend(frameon=False, loc="upper left")
     return figure
 
@@ -90,7 +90,7 @@ def popularity_bins(labels: Sequence[str], rows: Sequence[int], rmse: Mapping[st
     rmse : of each bin, by the predictor's name; the first is the model
     """
     kept = [b for b, n in enumerate(rows) if n]
-    figure = _figure(8.5, 4.8)
+    figure = new_figure(8.5, 4.8)
     axes = figure.subplots()
     width = 0.84 / max(len(rmse), 1)
     x = np.arange(len(kept))
@@ -100,7 +100,7 @@ def popularity_bins(labels: Sequence[str], rows: Sequence[int], rmse: Mapping[st
         bars = axes.bar(at, heights, width=width * 0.92, color=PALETTE[i % len(PALETTE)], label=name)
         axes.bar_label(bars, fmt="{:.3f}", label_type="center", rotation=90, fontsize=9, color="white")
     axes.set_xticks(x, [f"{labels[b]}\n{rows[b]:,} rows" for b in kept])
-    _dress(axes, "Error by popularity of the item", "training ratings of the item · test rows", "RMSE (rating units)")
+    dress(axes, "Error by popularity of the item", "training ratings of the item · test rows", "RMSE (rating units)")
     axes.set_ylim(0, 1.06 * max((values[b] for values in rmse.values() for b in kept), default=1.0))
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=min(len(rmse), 5))
     return figure
@@ -116,12 +116,13 @@ def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     return paths
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, that keeps a margin and makes room for labels."""
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
 
 
-def _dress(axes: Axes, title: str | None, x: str | None, y: str) -> None:
+def dress(axes: Axes, title: str | None, x: str | None, y: str) -> None:
+    """Title, labels and colours of all figures."""
     style: dict[str, Any] = {"color": INK, "fontsize": 10.5}
     if title:
         axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=10)

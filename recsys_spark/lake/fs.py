@@ -53,6 +53,11 @@ def locate(spark: SparkSession, uri: str) -> Location:
     return Location(jvm, path.getFileSystem(_hadoop_conf(spark)), path)
 
 
+def local_path(spark: SparkSession, uri: str) -> Path | None:
+    """The path on the driver's disk, or None where `uri` lies on any other file system."""
+    return locate(spark, uri).local
+
+
 def check_place(spark: SparkSession, uri: str) -> None:
     """Raise DataError where no directory can be made at a path or URI: said before the work, and in a sentence."""
     from py4j.protocol import Py4JJavaError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsys_spark import lake
-from recsys_spark.als.settings import AlsSettings
+from recsys_spark.als.settings import AlsSettings, SideSettings
 from recsys_spark.config import PysparkSettings
 from recsys_spark.errors import DataError
 from recsys_spark.evaluate.baselines import add_baselines, add_int_ids, add_pyspark_als, als_blocks
@@ -14,7 +14,7 @@ from recsys_spark.evaluate.rating import rmse
 
 DDL = "user bigint, item bigint, rating float"
 NAMES = ("global_mean", "biases", "pyspark_als", "pyspark_als_centred")
-SETTINGS = AlsSettings(rank=7, max_iter=4)
+SETTINGS = AlsSettings(rank=7, max_iter=4, item=SideSettings(reg_groups={"year": 2.0}, graph=0.1))
 PYSPARK = PysparkSettings(rank=2, reg=0.05, iterations=3)
 
 

@@ -60,7 +60,8 @@ def test_a_grandchild_s_memory_counts():
         with Sampler(process.pid, 0.01) as sampler:
             process.stdout.readline()
             up = time.perf_counter()
-            time.sleep(0.1)
+            while not any(sample.at > up for sample in sampler.samples):
+                time.sleep(0.01)
             seen = time.perf_counter()
     finally:
         process.communicate(b"\n")

@@ -37,8 +37,12 @@ ORDER = [
     {"score"},
     {"tracking"},
     {"summary"},
+    {"explore"},
     {"experiment"},
-    {"tuning", "ablation", "benchmark"},
+    {"retrain"},
+    {"tuning", "benchmark"},
+    {"ablation"},
+    {"study"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

@@ -88,7 +88,7 @@ def test_a_release_is_downloaded_verified_and_kept(tmp_path: Path, site: Site) -
     assert [file.name for file in (tmp_path / "cache").iterdir()] == ["ml-x.zip"]
 
 
-@pytest.mark.parametrize("text", [f"{MD5}  ml-x.zip\n", f"MD5 (ml-x.zip) = {MD5.upper()}\n"])
+@pytest.mark.parametrize("text", [f"{MD5}  ml-x.zip\n", f"MD5 (ml-x.zip) = {MD5.upper()}\n"], ids=["md5sum", "md5"])
 def test_an_md5_beside_the_zip_is_used(tmp_path: Path, site: Site, text: str) -> None:
     site.files |= {"/ml-x.zip": CONTENT, "/ml-x.zip.md5": text.encode()}
     assert fetch(Release("ml-x", None), tmp_path, LIMIT, site.url).verified == MD5
