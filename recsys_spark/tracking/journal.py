@@ -28,6 +28,7 @@ from typing_extensions import override
 
 from recsys_spark.config import Settings
 from recsys_spark.errors import EnvironmentProblem
+from recsys_spark.redact import redact, redact_tree
 from recsys_spark.tracking.run import Tracker
 
 if TYPE_CHECKING:
@@ -99,15 +100,15 @@ class Journal(Tracker):
 
     @override
     def log_settings(self, settings: Settings) -> None:
-        self._add("log_settings", {"settings": settings.model_dump(mode="json")})
+        self._add("log_settings", {"settings": redact_tree(settings.model_dump(mode="json"))})
 
     @override
     def log_tags(self, tags: Mapping[str, str]) -> None:
-        self._add("log_tags", {"tags": dict(tags)})
+        self._add("log_tags", {"tags": {key: redact(value) for key, value in tags.items()}})
 
     @override
     def log_dataset(self, data: DataSet) -> None:
-        self._add("log_dataset", {"data": dataclasses.asdict(data)})
+        self._add("log_dataset", {"data": dataclasses.asdict(data) | {"path": redact(data.path)}})
 
     @override
     def log_history(self, history: pa.Table) -> None:
