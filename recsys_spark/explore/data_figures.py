@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
 from recsys_spark.evaluate.figures import ACCENT, DATA_COLOUR, INK, MODEL_COLOUR, dress, new_figure
 
@@ -25,7 +25,7 @@ def rating_counts(ratings: Sequence[float], counts: Sequence[int]) -> Figure:
     bars = axes.bar(values, heights / heights.sum(), width=width, color=DATA_COLOUR)
     axes.bar_label(bars, [f"{100 * h / heights.sum():.0f} %" for h in heights], padding=2, fontsize=9, color=INK)
     mean = float(values @ heights / heights.sum())
-    axes.axvline(mean, color=ACCENT, linestyle="--", linewidth=1.2, label=f"mean {mean:.2f}")
+    axes.axvline(mean, color=ACCENT, linestyle="--", linewidth=1.2, zorder=0, label=f"mean {mean:.2f}")
     axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     dress(axes, f"Ratings by value ({heights.sum():,.0f})", "rating", "share of the ratings")
@@ -43,7 +43,8 @@ def tails(tables: Mapping[str, pd.DataFrame]) -> Figure:
         axes.set_yscale("log")
         for scale in (axes.xaxis, axes.yaxis):
             scale.set_major_formatter(_THOUSANDS)
-        dress(axes, name, "n ratings", f"{name} with n ratings or more")
+            scale.set_minor_formatter(NullFormatter())
+        dress(axes, name.capitalize(), "n ratings", f"{name} with n ratings or more")
     return figure
 
 
@@ -93,7 +94,7 @@ def genres(table: pd.DataFrame) -> Figure:
             axes.barh(range(len(ordered)), ordered[column], color=colour, height=0.7)
             axes.xaxis.set_major_formatter(_THOUSANDS)
             axes.tick_params(axis="x", rotation=30)
-        dress(axes, column if column != "mean" else "mean rating", None, "")
+        dress(axes, column.capitalize() if column != "mean" else "Mean rating", None, "")
         axes.grid(axis="x", color="#e3e7eb", linewidth=0.8)
     panels[0].set_yticks(range(len(ordered)), ordered["genre"])
     return figure

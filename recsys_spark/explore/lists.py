@@ -17,12 +17,6 @@ if TYPE_CHECKING:
     from recsys_spark.ml.model import BlockALSModel
 
 
-def popular(ratings: DataFrame, movies: DataFrame, n: int) -> pd.DataFrame:
-    """The films with most ratings: (item, title, genres, n)."""
-    counted = ratings.groupBy(ITEM).agg(F.count(F.lit(1)).alias("n")).join(movies, ITEM)
-    return counted.orderBy(F.desc("n"), ITEM).limit(n).select(ITEM, TITLE, "genres", "n").toPandas()
-
-
 def best_known(ratings: DataFrame, movies: DataFrame, genres: Sequence[str]) -> pd.DataFrame:
     """Of each genre the film with most ratings, each film once: (genre, item, title)."""
     counted = ratings.groupBy(ITEM).agg(F.count(F.lit(1)).alias("n"))
@@ -121,7 +115,7 @@ def worst(predictions: DataFrame, movies: DataFrame, n: int) -> pd.DataFrame:
     missed = predictions.select(USER, ITEM, RATING, PREDICTION, "train_count", error)
     first = missed.orderBy(F.desc(F.abs("error")), USER, ITEM).limit(n)
     named = first.join(movies.select(ITEM, TITLE), ITEM, "left").toPandas()
-    named = named.sort_values(["error", USER], key=lambda c: -c.abs() if c.name == "error" else c, ignore_index=True)
+    named = named.sort_values("error", key=abs, ascending=False, ignore_index=True)
     return named[[USER, TITLE, RATING, PREDICTION, "train_count", "error"]]
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from recsys_spark.evaluate.figures import ACCENT, DATA_COLOUR, INK, MODEL_COLOUR, PALETTE, dress, new_figure
 from recsys_spark.evaluate.figures import popularity_bins as _popularity_bins
@@ -100,8 +101,8 @@ def calibration(tables: Mapping[str, pd.DataFrame], least: int = 20) -> Figure:
         ends += [*kept[PREDICTION], *kept[RATING]]
     if ends:
         left.plot([min(ends), max(ends)], [min(ends), max(ends)], color=INK, linestyle=":", linewidth=1)
-    dress(left, "What was rated where so much was predicted", "prediction", "mean rating")
-    dress(right, "How far predictions dare to go", "prediction", "share of test rows")
+    dress(left, "Mean rating by prediction", "prediction", "mean rating")
+    dress(right, "Predictions made", "prediction", "share of test rows")
     right.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.0%}"))
     left.legend(frameon=False)
     return figure
@@ -190,6 +191,7 @@ def biases(mapped: pd.DataFrame) -> Figure:
         dress(axes, None, label, "bias (rating units)" if axes is left else "")
     left.set_xscale("log")
     left.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    left.xaxis.set_minor_formatter(NullFormatter())
     left.set_title("Biases of films", loc="left", fontsize=13, fontweight="bold", color=INK, pad=10)
     left.legend(frameon=False)
     return figure
@@ -200,5 +202,11 @@ def _name(axes: Axes, film: pd.Series) -> None:
     text = str(film[TITLE]).rsplit(" (", 1)[0]
     short = text if len(text) <= 26 else text[:25] + "…"
     axes.annotate(
-        short, (film["axis 1"], film["axis 2"]), xytext=(4, 4), textcoords="offset points", fontsize=8.5, color=INK
+        short,
+        (film["axis 1"], film["axis 2"]),
+        xytext=(4, 4),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=INK,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
     )
