@@ -18,7 +18,7 @@ import pyspark
 
 ROOT = Path(__file__).resolve().parents[2]
 SPARK_HOME = Path(pyspark.__file__).parent
-_DEADLINE = 120.0
+_DEADLINE = 300.0
 
 
 def wait_for(condition: Callable[[], Any], what: str, process: subprocess.Popen[Any] | None = None) -> Any:
@@ -145,7 +145,7 @@ class Job:
 
     def ended(self) -> dict[str, Any]:
         """Wait for the end; the JSON line, with `code` for the exit status."""
-        code = self.process.wait(timeout=600)
+        code = self.process.wait(timeout=1200)
         lines = self.out.read_text().splitlines()
         assert lines, f"ended with {code}:\n{self.stderr[-6000:]}"
         return {**json.loads(lines[-1]), "code": code}
