@@ -122,7 +122,7 @@ def untrained(pipeline: dict[str, Any], cluster: Standalone, tmp_path: Path) -> 
 
 
 def model_bits(line: dict[str, Any]) -> Any:
-    return bits(load_model(line["outputs"]["model"].removeprefix("file:")))
+    return bits(load_model(f"{line['outputs']['model'].removeprefix('file:')}/fitted"))
 
 
 def test_executors_run_what_they_were_sent_and_nothing_else(cluster: Standalone, tmp_path: Path) -> None:
