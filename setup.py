@@ -24,6 +24,7 @@ EXTRAS = {
     "tracking": ["mlflow>=3.1,<4"],
     "tuning": ["optuna>=4,<5"],
     "plots": ["matplotlib>=3.8,<4", "rich>=13"],
+    "cluster": ["venv-pack2>=0.9,<1"],  # packs .venv for executors; venv-pack itself has not been released since 2018
     "dev": [
         "build>=1.2",
         "chispa>=0.11",

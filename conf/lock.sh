@@ -8,5 +8,5 @@ compile() { # OUTPUT EXTRA...
     --generate-hashes --no-header --quiet --output-file "$out"
   sed -i '1i # Made by conf/lock.sh from setup.py: every package with its hashes. Do not edit.' "$out"
 }
-compile conf/requirements.lock spark tracking tuning plots
-compile conf/requirements-dev.lock spark tracking tuning plots dev
+compile conf/requirements.lock spark tracking tuning plots cluster
+compile conf/requirements-dev.lock spark tracking tuning plots cluster dev

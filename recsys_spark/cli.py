@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys_spark.config import Settings, conf_dir, load_settings
-from recsys_spark.errors import ConfigError, RecsysError
+from recsys_spark.errors import ConfigError, EnvironmentProblem, RecsysError
 from recsys_spark.redact import RedactingFormatter, redact
 
 if TYPE_CHECKING:
@@ -107,6 +107,17 @@ def make_parser(
     return parser
 
 
+def setting_argument(parser: argparse.ArgumentParser, flag: str, key: str, meaning: str, value: Any = None) -> None:
+    """Add an option that stands for a setting: ``--run-date D`` is ``--set score.run_date=D``.
+
+    Parameters
+    ----------
+    value : what a flag that takes no argument stands for
+    """
+    store: dict[str, Any] = {} if value is None else {"action": "store_const", "const": value}
+    parser.add_argument(flag, dest=key, help=f"{meaning} ({key})", **store)
+
+
 def settings_of(args: argparse.Namespace) -> Settings:
     """Settings from the parsed arguments: ``conf/default.yaml`` if there is one, ``--config``, ``--set``, the options.
 
@@ -118,7 +129,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
     folder = conf_dir()
     files = [folder / "default.yaml"] if folder else []
     files += [find_config(name, folder) for name in args.config]
-    options = {key: getattr(args, key) for key in ("dataset", "workdir") if getattr(args, key) is not None}
+    given = {key: value for key, value in vars(args).items() if key in ("dataset", "workdir") or "." in key}
+    options = {key: value for key, value in given.items() if value is not None}
     return load_settings(files, args.set, options)
 
 
@@ -157,10 +169,12 @@ def result_line(name: str, result: JobResult, seconds: float, error: str | None 
 
 def _run(name: str, step: Step, args: argparse.Namespace) -> JobResult:
     settings = settings_of(args)  # before Spark is loaded: a mistyped key should not cost seconds
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     from recsys_spark import lake
-    from recsys_spark.session import build_session, check_executors
+    from recsys_spark.session import build_session, check_executors, explain_worker_failure
 
     borrowed = SparkSession.getActiveSession() is not None
     spark = build_session(f"recsys_spark {name}")
@@ -168,6 +182,10 @@ def _run(name: str, step: Step, args: argparse.Namespace) -> JobResult:
         check_executors(spark)
         lake.check_place(spark, settings.workdir)
         return step(spark, settings, args)
+    except (Py4JJavaError, PySparkException, OSError) as failure:
+        if problem := explain_worker_failure(str(failure)):
+            raise EnvironmentProblem(problem) from failure
+        raise
     finally:
         if not borrowed:
             spark.stop()

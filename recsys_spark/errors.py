@@ -23,3 +23,7 @@ class EnvironmentProblem(RecsysError):
 
 class FitError(RecsysError):
     """A fit cannot go on: a singular row, a non-finite value, a refused checkpoint."""
+
+
+class RefusedError(RecsysError):
+    """A result that was made and is held back: the message says which gate stops it, and what goes on instead."""

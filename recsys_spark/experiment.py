@@ -23,9 +23,10 @@ from recsys_spark.ingest import split_job
 from recsys_spark.ml.job import train_published
 from recsys_spark.ml.model import BlockALSModel
 from recsys_spark.score import job as score_job
+from recsys_spark.score.source import REGISTRY, Source, load_source
 from recsys_spark.summary import sample_recommendations, summarise
 from recsys_spark.tracking.provenance import provenance
-from recsys_spark.tracking.run import Tracker, track
+from recsys_spark.tracking.run import Tracker, fetch_model, track
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -73,16 +74,26 @@ def evaluate(spark: SparkSession, settings: Settings, args: argparse.Namespace) 
             tracker.log_directory(Path(scratch) / "figures", "figures")
         tracker.log_text(lake.read_text(spark, result.outputs["metrics"]), "metrics.json")
 
-    _tell_run(spark, settings, tell)
+    trained = lake.current(spark, step_root(settings, "train"), "train")
+    _tell_run(settings, trained.manifest.extra.get("run_id"), tell)
     return result
 
 
 def score(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> JobResult:
-    """Score every user with the current model; the run that trained it gets a readable sample."""
-    result = score_job.run(spark, settings, args)
+    """Score every user with the current model or a registered one; the run that trained it gets a readable sample."""
+    source = source_of(spark, settings)
+    result = score_job.run(spark, settings, args, source)
     sample = sample_recommendations(spark, settings, result.outputs["recommendations"])
-    _tell_run(spark, settings, lambda tracker: tracker.log_table(sample, "sample_recommendations"))
+    _tell_run(settings, source.facts.get("run_id"), lambda tracker: tracker.log_table(sample, "sample_recommendations"))
     return result
+
+
+def source_of(spark: SparkSession, settings: Settings) -> Source:
+    """The model that ``score.model`` names, wherever it is; errors as `load_source` and `fetch_model`."""
+    uri = settings.score.model
+    if uri is None or not uri.startswith(REGISTRY):
+        return load_source(spark, settings)
+    return Source(*fetch_model(settings, uri))
 
 
 def pipeline(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> JobResult:
@@ -106,10 +117,18 @@ def pipeline(spark: SparkSession, settings: Settings, args: argparse.Namespace) 
     return JobResult(metrics=metrics, outputs=outputs, summary=summarise(spark, settings, results))
 
 
-def _tell_run(spark: SparkSession, settings: Settings, tell: Callable[[Tracker], None]) -> None:
-    """Take up the run that trained the current model; where its store has no such run, say so and go on."""
-    trained = lake.current(spark, step_root(settings, "train"), "train")
-    run_id = trained.manifest.extra.get("run_id")
+def replay(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> JobResult:
+    """Tell MLflow the records that wait in `tracking.pending`, each once."""
+    from recsys_spark.tracking.quiet import quiet
+
+    with quiet():
+        from recsys_spark.tracking import replay as waiting
+    runs = waiting.replay(settings)
+    return JobResult(metrics={"records": len(runs)}, outputs=runs, summary=f"{len(runs)} records told to MLflow")
+
+
+def _tell_run(settings: Settings, run_id: str | None, tell: Callable[[Tracker], None]) -> None:
+    """Take up the run that trained a model; where the store has no such run, say so and go on."""
     if not settings.tracking.enabled or run_id is None:
         return
     try:

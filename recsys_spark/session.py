@@ -119,7 +119,7 @@ def missing_packages(found: Iterable[tuple[str, tuple[str, ...]]]) -> str | None
 
 
 def explain_worker_failure(message: str) -> str | None:
-    """One sentence for a failure of Python workers that a user can mend, or None for any other failure."""
+    """One sentence for a failure of tasks that a user can mend, or None for any other failure."""
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     if "PYTHON_VERSION_MISMATCH" in message:
         theirs = re.search(r"worker has different version: (\d+\.\d+)", message)
@@ -133,6 +133,16 @@ def explain_worker_failure(message: str) -> str | None:
         return (
             f"executors cannot import {missing.group(1)}: run `pip install recsys-spark` in their Python, or submit "
             "with --py-files (spark-submit.sh ships the package)"
+        )
+    full = re.search(r"No space left on device|File too large|Disk quota exceeded", message)
+    if full:
+        where = re.findall(r"\(TID \d+\) \((\S+) executor \S+\)", message)
+        what = re.search(r"\[Errno \d+\] [^:\n]+: '([^']+)'", message)
+        return (
+            f"the disk of {f'executors on {where[-1]}' if where else 'the driver'} is full ({full.group(0)}"
+            f"{f': {what.group(1)}' if what else ''}): free space there, or let Spark use a larger one "
+            "(spark.local.dir; standalone: SPARK_LOCAL_DIRS and SPARK_WORKER_DIR of the workers), then run the same "
+            "command again: what is published already is not done again"
         )
     unstarted = re.search(r'Cannot run program "([^"]+)"', message)
     if unstarted:

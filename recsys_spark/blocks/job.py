@@ -76,7 +76,7 @@ def _write(
         tables[side] = rows.select(F.col(name).alias("id"), schema.INDICES, schema.VALUES)
         spec = settings.blocks.user_graph if side == USERS else settings.blocks.item_graph
         if spec:
-            graphs[side] = _graph(spark, spec, rows, name, columns[side])
+            graphs[side] = graph_of(spark, spec, rows, name, columns[side])
     grid = (settings.blocks.users, settings.blocks.items)
     with EncodedRatings(known) as encoded:
         made = plan_blocks(encoded, tables, (len(columns[USERS]), len(columns[ITEMS])), grid, graphs)
@@ -100,7 +100,7 @@ def _write(
     }
 
 
-def _graph(
+def graph_of(
     spark: SparkSession, spec: GraphSpec, rows: DataFrame, name: str, columns: Sequence[FeatureColumn]
 ) -> DataFrame:
     """Edges of a side, as its settings ask for."""

@@ -64,8 +64,12 @@ class BlockStore:
         if not self._whole(handle):
             self.directory.mkdir(parents=True, exist_ok=True)
             attempt = path.with_suffix(f".{uuid.uuid4().hex}")
-            attempt.write_bytes(record)
-            os.replace(attempt, path)
+            try:
+                attempt.write_bytes(record)
+                os.replace(attempt, path)
+            except OSError:  # a full disk is not to stay full of half a block
+                attempt.unlink(missing_ok=True)
+                raise
         return handle._replace(state=_state(path.stat()))
 
     def open(self, handle: Handle) -> Block | Miss:

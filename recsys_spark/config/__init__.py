@@ -1,5 +1,6 @@
 """The settings of all jobs: one typed tree, read from YAML files and the command line."""
 
+from recsys_spark.config.daily import CandidateSettings, GateSettings, ScoreSettings
 from recsys_spark.config.load import load_settings
 from recsys_spark.config.study import (
     AblateSettings,
@@ -20,7 +21,6 @@ from recsys_spark.config.tree import (
     IngestSettings,
     PysparkSettings,
     RankingSettings,
-    ScoreSettings,
     Settings,
     SplitSettings,
     TrackingSettings,
@@ -32,9 +32,11 @@ from recsys_spark.config.tree import (
 __all__ = [
     "AblateSettings",
     "BlockSettings",
+    "CandidateSettings",
     "Dimension",
     "EvaluateSettings",
     "FeatureSettings",
+    "GateSettings",
     "GenerateSettings",
     "GraphSpec",
     "GroupSpec",

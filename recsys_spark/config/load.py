@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -29,7 +29,7 @@ def load_settings(
     ----------
     files : YAML files; each holds a part of the tree
     overrides : ``a.b.c=value``, where value is YAML
-    options : values of top-level settings as they are, by name (the command line's ``--dataset`` and ``--workdir``)
+    options : values of settings as they are, by dotted name: those with an option of their own, such as ``--dataset``
 
     Raises
     ------
@@ -89,11 +89,16 @@ def _layers(
         except yaml.YAMLError as error:
             problems.append(f"--set {override}: the value is not YAML: {_one_line(error)}")
             continue
-        for name in reversed(key.strip().split(".")):
-            layer = {name: layer}
-        yield layer, f"--set {override}"
+        yield _nested(key.strip(), layer), f"--set {override}"
     for name, value in options.items():
-        yield {name: value}, f"--{name}"
+        yield _nested(name, value), "--" + name.rpartition(".")[2].replace("_", "-")
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """A part of the tree that holds one setting."""
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return cast(dict[str, Any], value)
 
 
 def _merge(

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from recsys_spark.als.settings import AlsSettings
+from recsys_spark.config.daily import RetrainSettings, ScoreSettings
 from recsys_spark.config.section import Section
 from recsys_spark.config.study import AblateSettings, StudySettings, SweepSettings, TuneSettings
 
@@ -190,14 +191,6 @@ class EvaluateSettings(Section):
         return self
 
 
-class ScoreSettings(Section):
-    """Recommendations for every user."""
-
-    n: int = Field(10, ge=1, description="recommendations per user")
-    run_date: date | None = Field(None, description="date the recommendations are kept under; null: today (UTC)")
-    exclude_seen: bool = Field(True, description="leave out what the user has rated")
-
-
 class BenchmarkSettings(Section):
     """The benchmark of BlockALS beside pyspark.ml.ALS, and of the kernels."""
 
@@ -226,6 +219,9 @@ class TrackingSettings(Section):
 
     enabled: bool = Field(True, description="log trainings to MLflow")
     uri: str | None = Field(None, description="tracking server; null: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db")
+    pending: str = Field(
+        "mlflow-pending", min_length=1, description="folder for records that the server did not take (jobs/replay.py)"
+    )
     experiment: str = Field("recsys_spark", min_length=1, description="experiment the runs belong to")
     run_name: str | None = Field(None, description="name of the run; null: MLflow chooses")
     register_as: str | None = Field(None, description="name to register the model under; null: it is not registered")
@@ -247,6 +243,7 @@ class Settings(Section):
     fit: FitSettings = FitSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     score: ScoreSettings = ScoreSettings()
+    retrain: RetrainSettings = RetrainSettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()
     study: StudySettings = StudySettings()
     tune: TuneSettings = TuneSettings()

@@ -5,7 +5,7 @@ A step's root holds immutable version directories and one pointer file::
     <root>/_CURRENT                        the name of the current version, swapped atomically
     <root>/<version>/_manifest.json        written last: a version without it does not exist
     <root>/<version>/<table>/*.parquet
-    <root>/._tmp-<uuid>/                   a draft, invisible to readers
+    <root>/._tmp-<uuid>/                   a draft, invisible to readers; that of a first version lies beside the root
 
 Everything is a path or URI that Hadoop can open (``file:``, ``hdfs:``, ``s3a:`` …). As everywhere in Spark, a plain
 path belongs to the default file system, and ``%20`` in a URI is three characters, not a space. All of it runs on the

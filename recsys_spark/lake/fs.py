@@ -65,7 +65,7 @@ def check_place(spark: SparkSession, uri: str) -> None:
 
     try:
         at = locate(spark, uri)
-        above = at.path
+        above = at.fs.makeQualified(at.path)  # a relative path has no parents
         while above is not None and not at.fs.exists(above):
             above = above.getParent()
         is_file = above is not None and not at.fs.getFileStatus(above).isDirectory()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _DRAFT_PREFIX = "._tmp-"
-_STALE_DRAFT_MS = 24 * 3600 * 1000
+_STALE_DRAFT_MS = 7 * 24 * 3600 * 1000  # a fit may well take more than a day
 _CHUNK = 1 << 22
 
 
@@ -64,7 +64,8 @@ def publish(
     """Publish a step's result, or find that the same one is there already.
 
     The version's name is the fingerprint of step, settings, inputs and package version, so the same call twice does the
-    work once. `write` fills a draft; whatever it raises, the root is left as it was.
+    work once. `write` fills a draft; whatever it raises, the root is left as it was. The first version of a root comes
+    with its pointer in one rename, a later one is a directory of its own and then one swap of the pointer.
 
     Parameters
     ----------
@@ -206,7 +207,9 @@ def _write_version(
     inputs: Mapping[str, str],
     write: Callable[[Draft], dict[str, Any] | None],
 ) -> Manifest:
-    draft = Draft(spark, f"{root}/{_DRAFT_PREFIX}{uuid.uuid4().hex}")
+    first = not fs.exists(spark, root)
+    scratch = f"{_parent(root) if first else root}/{_DRAFT_PREFIX}{uuid.uuid4().hex}"
+    draft = Draft(spark, f"{scratch}/{version}" if first else scratch)
     try:
         extra = write(draft) or {}
         manifest = Manifest(
@@ -221,9 +224,12 @@ def _write_version(
             package_version=__version__,
         )
         draft.write_text(MANIFEST, manifest.to_json())
-        fs.commit_dir(spark, draft.path, f"{root}/{version}", last=MANIFEST)
+        if first:
+            fs.write_text(spark, f"{scratch}/{POINTER}", version + "\n")
+        if not (first and fs.commit_dir(spark, scratch, root, last=POINTER)):
+            fs.commit_dir(spark, draft.path, f"{root}/{version}", last=MANIFEST)
     finally:
-        fs.delete(spark, draft.path)  # gone after a commit; here after a failure, or when another was faster
+        fs.delete(spark, scratch)  # gone after a commit; here after a failure, or when another was faster
     whole = _load(spark, f"{root}/{version}")
     if whole is None:
         raise DataError(f"{root}/{version} was written and is not whole: is another job writing there? Run it again")
@@ -243,19 +249,27 @@ def _pointer(spark: SparkSession, root: str) -> str | None:
 
 
 def _expire(spark: SparkSession, root: str, version: str, keep: int) -> None:
-    """Remove old versions, and drafts of publishers that died a day or longer ago."""
+    """Remove old versions, and what publishers left that died a week or longer ago."""
+    _sweep(spark, root)
+    _sweep(spark, _parent(root))
     others = []
-    for name, is_dir, _, modified in fs.list_dir(spark, root):
+    for name, is_dir, _, _ in fs.list_dir(spark, root):
         path = f"{root}/{name}"
-        if not is_dir or name == version:
-            continue
-        if name.startswith(_DRAFT_PREFIX):
-            if modified < time.time() * 1000 - _STALE_DRAFT_MS:
-                fs.delete(spark, path)
-        elif manifest := _load(spark, path):
+        if is_dir and name != version and not name.startswith(_DRAFT_PREFIX) and (manifest := _load(spark, path)):
             others.append((manifest.created, path))
     for _, path in sorted(others, reverse=True)[keep:]:
         fs.delete(spark, path)
+
+
+def _sweep(spark: SparkSession, folder: str) -> None:
+    for name, _, _, modified in fs.list_dir(spark, folder):
+        left = name.startswith((_DRAFT_PREFIX, f".{POINTER}."))
+        if left and modified < time.time() * 1000 - _STALE_DRAFT_MS:
+            fs.delete(spark, f"{folder}/{name}")
+
+
+def _parent(root: str) -> str:
+    return root.rpartition("/")[0] or "."
 
 
 def _local_digests(path: Path) -> list[list[Any]]:

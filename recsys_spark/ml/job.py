@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from recsys_spark import lake
+from recsys_spark.als.model import FitFacts
 from recsys_spark.als.spread import SpreadModel
 from recsys_spark.blocks.published import PublishedBlocks
 from recsys_spark.config import Settings, step_root
@@ -16,6 +17,31 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 MODEL = "model"
+
+
+def estimator_of(settings: Settings) -> BlockALS:
+    """The estimator of what is configured; checkpoints go to the lake."""
+    return BlockALS.fromSettings(
+        settings.train,
+        coldStartStrategy="fallback",
+        execution=settings.fit.execution,
+        exchange=settings.fit.exchange,
+        checkpointDir=step_root(settings, "checkpoints"),
+        checkpointInterval=settings.fit.checkpoint_every or -1,
+    )
+
+
+def fit_metrics(fitted: FitFacts) -> dict[str, float]:
+    """What a fit says of itself: iterations, seconds, and J and RMSEs of the iteration that was kept; no NaN."""
+    history = fitted.history.to_pylist()
+    kept = next((row for row in history if row["iteration"] == fitted.best_iteration), history[-1] if history else {})
+    metrics = {
+        "iterations": len(history),
+        "best_iteration": fitted.best_iteration,
+        "seconds": sum(row["seconds"] for row in history),
+        **{name: kept[name] for name in ("objective", "train_rmse", "validation_rmse") if kept},
+    }
+    return {name: value for name, value in metrics.items() if value == value}
 
 
 def train_published(
@@ -42,15 +68,7 @@ def train_published(
         trained: list[BlockALSModel] = []
 
         def train() -> BlockALSModel:
-            estimator = BlockALS.fromSettings(
-                settings.train,
-                coldStartStrategy="fallback",
-                execution=settings.fit.execution,
-                exchange=settings.fit.exchange,
-                checkpointDir=step_root(settings, "checkpoints"),
-                checkpointInterval=settings.fit.checkpoint_every or -1,
-            )
-            trained.append(estimator.fitBlocks(PublishedBlocks(spark, blocks)))
+            trained.append(estimator_of(settings).fitBlocks(PublishedBlocks(spark, blocks)))
             trained[0].write().save(f"{draft.path}/{MODEL}")
             return trained[0]
 
@@ -58,19 +76,7 @@ def train_published(
         if isinstance(trained[0].trained, SpreadModel) and trained[0].trained.uri:
             lake.delete(spark, trained[0].trained.uri)  # saved with the model now
         fitted = trained[0].trained
-        last = fitted.history.to_pylist()[-1] if len(fitted.history) else {}
-        kept = next((r for r in fitted.history.to_pylist() if r["iteration"] == fitted.best_iteration), last)
-        metrics = {
-            "iterations": len(fitted.history),
-            "best_iteration": fitted.best_iteration,
-            "seconds": sum(fitted.history["seconds"].to_pylist()),
-            **{name: kept[name] for name in ("objective", "train_rmse", "validation_rmse") if kept},
-        }
-        return {
-            "stop_reason": fitted.stop_reason,
-            "metrics": {name: value for name, value in metrics.items() if value == value},
-            **added,
-        }
+        return {"stop_reason": fitted.stop_reason, "metrics": fit_metrics(fitted), **added}
 
     return lake.publish(
         spark,

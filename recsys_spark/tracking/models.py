@@ -25,8 +25,8 @@ REQUIREMENTS = ("numpy", "numba", "pandas", "pyarrow", "pydantic", "scipy", "PyY
 EXAMPLE_ROWS = 3
 
 
-def log_model(model_dir: str | Path, register_as: str | None) -> str:
-    """Log a directory that `save_model` wrote to the active run; returns MLflow's id of the model.
+def log_model(model_dir: str | Path, register_as: str | None) -> tuple[str, str | None]:
+    """Log a directory that `save_model` wrote to the active run: MLflow's id of the model, its version if registered.
 
     The package's own code goes along, so that the model loads where only the requirements are installed.
 
@@ -49,7 +49,8 @@ def log_model(model_dir: str | Path, register_as: str | None) -> str:
         params={"rank": model.rank, "best_iteration": model.best_iteration},
         tags=context_tags(),
     )
-    return str(info.model_id)
+    version = info.registered_model_version
+    return str(info.model_id), None if version is None else str(version)
 
 
 def context_tags() -> dict[str, str]:

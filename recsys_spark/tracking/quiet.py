@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 # Read by MLflow when it is first imported; who wants telemetry sets them before.
 TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+PROGRESS = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}  # a line of a log for each file
 CHATTY = ("alembic", "mlflow.store.db.utils")  # a line for each of the tables of a new SQLite store
 
 
@@ -19,7 +20,7 @@ def quiet() -> Iterator[None]:
 
     `sys.stdout` is the process's: a thread that prints meanwhile is redirected too, so keep other work outside.
     """
-    for key, value in TELEMETRY.items():
+    for key, value in (TELEMETRY | PROGRESS).items():
         os.environ.setdefault(key, value)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from recsys_spark.config import Settings
+from recsys_spark.errors import ConfigError
 from recsys_spark.tracking.quiet import quiet
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from recsys_spark.als.model import FittedModel
     from recsys_spark.tracking.datasets import DataSet
+    from recsys_spark.tracking.registry import Registry
 
 
 class Tracker:
@@ -27,6 +30,7 @@ class Tracker:
 
     run_id: str | None = None
     model_id: str | None = None
+    version: str | None = None  # of the registered model, once one is logged
     uri: str | None = None
 
     def log_settings(self, settings: Settings) -> None:
@@ -74,15 +78,48 @@ def track(settings: Settings, name: str, *, run_id: str | None = None) -> Iterat
     MLFLOW_TRACKING_URI, else sqlite:///mlflow.db; artifacts of a new experiment in SQLite lie in mlruns beside the
     file. `name` says in a tag what the run is about. Nothing is printed on stdout.
 
+    What a store that is locked or out of reach does not take is kept in `tracking.pending` (a warning says where) and
+    told by `jobs/replay.py` later; `run_id` is then one that this function takes as well.
+
     Raises
     ------
     EnvironmentProblem
-        mlflow is not installed, the store cannot be reached, or it has no such run: before the block is entered.
+        mlflow is not installed, or the store says no (no such run, experiment or kind of store, no permission): before
+        the block is entered.
     """
     if not settings.tracking.enabled:
         yield Tracker()
         return
     with quiet():
-        from recsys_spark.tracking.store import open_run
-    with open_run(settings, name, run_id) as tracker:
+        from recsys_spark.tracking.enduring import open_enduring
+    with open_enduring(settings, name, run_id) as tracker:
         yield tracker
+
+
+def open_registry(settings: Settings, name: str) -> Registry:
+    """The versions of a registered model in the store that `track` uses.
+
+    Raises
+    ------
+    ConfigError
+        Tracking is disabled.
+    EnvironmentProblem
+        mlflow is not installed, or the store cannot be used.
+    """
+    _check_enabled(settings, f"the registered model {name!r}")
+    with quiet():
+        from recsys_spark.tracking.registry import Registry
+    return Registry(settings, name)
+
+
+def fetch_model(settings: Settings, uri: str) -> tuple[FittedModel, dict[str, str]]:
+    """A registered model and what is known of it; see `registry.fetch`. Errors as `open_registry`."""
+    _check_enabled(settings, uri)
+    with quiet():
+        from recsys_spark.tracking.registry import fetch
+    return fetch(settings, uri)
+
+
+def _check_enabled(settings: Settings, what: str) -> None:
+    if not settings.tracking.enabled:
+        raise ConfigError(f"{what} lies in MLflow's registry, and tracking is off: set tracking.enabled=true")

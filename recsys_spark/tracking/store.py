@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ try:
     from mlflow.entities import Metric, Param, RunTag
     from mlflow.exceptions import MlflowException
     from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+    from sqlalchemy.exc import OperationalError, SQLAlchemyError
 except ModuleNotFoundError as missing:
     raise EnvironmentProblem(
         f"tracking needs mlflow ({missing}): pip install 'recsys-spark[tracking]', or turn it off with "
@@ -44,6 +45,12 @@ PARAM_SECTIONS = ("split", "features", "blocks", "train", "evaluate")
 HISTORY = "fit"  # MLflow draws metrics of one prefix in a section of their own: the curves stay together
 BATCH = 100  # parameters or tags that a store takes in one request
 METRICS_BATCH = 1000
+RECORD_TAG = "recsys_spark.record"  # of a run that was told from a journal: the journal's id
+OUTAGES = (MlflowException, SQLAlchemyError, OSError)
+# Codes of a store that answers, and says no: to wait for it would not help.
+REFUSALS = frozenset(
+    {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "UNAUTHENTICATED", "BAD_REQUEST"}
+)
 
 
 class MlflowTracker(Tracker):
@@ -54,6 +61,7 @@ class MlflowTracker(Tracker):
     ):
         self._client, self.uri, self.run_id, self.model_id = client, uri, run_id, model_id
         self._register_as = register_as
+        self.now: Callable[[], int] = _now  # ms since 1970; a record that is told later has times of its own
 
     @override
     def log_settings(self, settings: Settings) -> None:
@@ -78,7 +86,7 @@ class MlflowTracker(Tracker):
 
     @override
     def log_history(self, history: pa.Table) -> None:
-        now, metrics = _now(), []
+        now, metrics = self.now(), []
         for row in history.to_pylist():
             step = row.pop("iteration")
             metrics += [
@@ -91,7 +99,7 @@ class MlflowTracker(Tracker):
     @override
     def log_model(self, model_dir: str | Path) -> None:
         with quiet():
-            self.model_id = log_model(model_dir, self._register_as)
+            self.model_id, self.version = log_model(model_dir, self._register_as)
 
     @override
     def log_metrics(self, metrics: Mapping[str, float], data: DataSet | None = None) -> None:
@@ -100,7 +108,7 @@ class MlflowTracker(Tracker):
         if data is not None:
             self.log_dataset(data)  # MLflow would do it without the context
         with quiet():
-            mlflow.log_metrics(known, run_id=self.run_id, model_id=self.model_id, dataset=dataset)
+            mlflow.log_metrics(known, run_id=self.run_id, model_id=self.model_id, dataset=dataset, timestamp=self.now())
 
     @override
     def log_directory(self, local_dir: str | Path, artifact_path: str | None = None) -> None:
@@ -150,7 +158,7 @@ def open_run(settings: Settings, name: str, run_id: str | None) -> Iterator[Mlfl
     """`track` with tracking enabled; afterwards MLflow's tracking URI is what it was."""
     tracking, uri = settings.tracking, store_uri(settings)
     with _tracking_uri(uri):
-        with _explained(uri), quiet():
+        with explained(uri), quiet():
             client = mlflow.MlflowClient(tracking_uri=uri)
             if run_id is None:
                 tags = context_tags() | {"job": name, "dataset": dataset_slug(settings.dataset)}
@@ -210,21 +218,45 @@ def _tracking_uri(uri: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained(uri: str) -> Iterator[None]:
-    """Turn what a store that cannot be used raises into one sentence, soon: one retry in place of MLflow's seven."""
-    import sqlalchemy.exc
-
-    key = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-    patient = key in os.environ
-    os.environ.setdefault(key, "1")
+def explained(uri: str) -> Iterator[None]:
+    """Turn what a store that cannot be used raises into one sentence, soon."""
     try:
-        yield
-    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError, ImportError) as problem:
+        with few_retries():
+            yield
+    except (*OUTAGES, ImportError) as problem:
         first_line = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
         raise EnvironmentProblem(
             f"cannot use the MLflow store {redact(uri)}: {redact(first_line)}; start it, choose another with "
             "--set tracking.uri=URI or MLFLOW_TRACKING_URI, or turn tracking off with --set tracking.enabled=false"
         ) from problem
+
+
+def is_outage(problem: BaseException | None) -> bool:
+    """Whether a store that raised this may take the same call later."""
+    if isinstance(problem, MlflowException):
+        return problem.error_code not in REFUSALS
+    return isinstance(problem, (OperationalError, OSError))
+
+
+def replayed(settings: Settings, record: str) -> str | None:
+    """The run that a journal was told to, if there is one."""
+    with few_retries(), quiet():
+        client = mlflow.MlflowClient(tracking_uri=store_uri(settings))
+        experiment = client.get_experiment_by_name(settings.tracking.experiment)
+        if experiment is None:
+            return None
+        found = client.search_runs([experiment.experiment_id], filter_string=f"tags.`{RECORD_TAG}` = '{record}'")
+    return str(found[0].info.run_id) if found else None
+
+
+@contextlib.contextmanager
+def few_retries() -> Iterator[None]:
+    """One retry of a request in place of MLflow's seven, unless the environment says how many: they take minutes."""
+    key = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    patient = key in os.environ
+    os.environ.setdefault(key, "1")
+    try:
+        yield
     finally:
         if not patient:
             os.environ.pop(key, None)

@@ -201,7 +201,7 @@ def test_old_versions_expire_and_foreign_files_stay(spark, root):
     assert names(root) == {POINTER, "notes", made[-1].manifest.version}
 
 
-def test_drafts_of_dead_publishers_are_removed_after_a_day(spark, root):
+def test_drafts_of_dead_publishers_are_removed_after_a_week(spark, root):
     publish(spark, root)
     old, young = folder(root) / "._tmp-old", folder(root) / "._tmp-young"
     for draft in (old, young):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,15 +12,18 @@ import pyarrow as pa
 import pytest
 
 from recsys_spark import lake
+from recsys_spark.als.foldin import fold_in, merged
 from recsys_spark.als.model import FittedModel
 from recsys_spark.als.model_io import save_model
 from recsys_spark.als.model_uri import load_model_uri, save_model_uri
+from recsys_spark.blocks.layout import USERS
 from recsys_spark.config import Settings, step_root
 from recsys_spark.errors import DataError, NotPublishedError
 from recsys_spark.kernels.topk import SeenItems
 from recsys_spark.schema import RATINGS_DDL, RECOMMENDATIONS_DDL
+from recsys_spark.score.days import day_root, score_path
 from recsys_spark.score.finder import Ranking
-from recsys_spark.score.job import run, score_root
+from recsys_spark.score.job import run
 from recsys_spark.score.recommend import model_users, recommend
 from tests.model_factory import random_model
 
@@ -47,6 +51,15 @@ def expected(model: FittedModel, n: int, users: list[int], seen: list[tuple[int,
         places = zip(items[0], scores[0], strict=True)
         rows |= {(user, r + 1, model.item.ids[i].as_py(), float(s)) for r, (i, s) in enumerate(places) if i >= 0}
     return rows
+
+
+def with_folded(model: FittedModel, ratings: list[tuple[int, int]]) -> FittedModel:
+    """The model with those folded in who rated and whom it was not trained on."""
+    known = set(model.user.ids.filter(pa.array(model.user.counts > 0)).to_pylist())
+    rated = [(user, item) for user, item in ratings if user not in known]
+    table = pa.table({"id": [u for u, _ in rated], "other": [i for _, i in rated]})
+    folded = fold_in(model, USERS, table.append_column("rating", pa.array([4.0] * len(rated), pa.float32())))
+    return replace(model, user=merged(model.user, folded))
 
 
 def rows_of(df: DataFrame) -> set[tuple]:
@@ -126,22 +139,29 @@ def settings(spark: SparkSession, tmp_path: Path) -> Settings:
     return settings
 
 
-def test_the_job_publishes_recommendations_for_everyone(spark: SparkSession, settings: Settings) -> None:
+def test_the_job_publishes_recommendations_for_everyone(
+    spark: SparkSession, settings: Settings, tmp_path: Path
+) -> None:
     persisted = spark.sparkContext._jsc.getPersistentRDDs().size()
     result = run(spark, settings, NOBODY)
-    model = random_model()
+    model = with_folded(random_model(), RATINGS)
     table = spark.read.parquet(result.outputs["recommendations"])
-    rows = expected(model, 4, [5, *model.user.ids.to_pylist()], RATINGS)
+    rows = expected(model, 4, model.user.ids.to_pylist(), RATINGS)
+    assert 5 in model.user.ids.to_pylist()
     assert rows_of(table) == rows
     assert result.metrics["users"] == 13
     assert result.metrics["rows"] == len(rows) == 52
     assert result.metrics["seconds"] > 0
-    published = lake.current(spark, score_root(settings, DAY), "score")
+    assert (result.metrics["folded_in"], result.metrics["fallback"]) == (2, 0), "5, and 100: known by features alone"
+    published = lake.current(spark, day_root(score_path(settings), DAY), "score")
     assert published.table("recommendations") == result.outputs["recommendations"]
     assert "/score/recommendations/run_date=2024-02-29/" in published.path
     assert {row.run_date for row in lake.read_table(spark, published.path, "recommendations").collect()} == {DAY}
     assert spark.sparkContext._jsc.getPersistentRDDs().size() == persisted
     assert run(spark, settings, NOBODY).outputs == result.outputs, "the same inputs: the same version"
+    for uri in (f"file:{tmp_path}/saved", f"{lake.current(spark, step_root(settings, 'train')).path}/model/"):
+        named = settings.model_copy(update={"score": settings.score.model_copy(update={"model": uri})})
+        assert run(spark, named, NOBODY).outputs == result.outputs, "the same model, by its path"
 
 
 def test_the_job_can_keep_what_was_seen_and_dates_itself(spark: SparkSession, settings: Settings) -> None:
@@ -157,3 +177,6 @@ def test_the_job_can_keep_what_was_seen_and_dates_itself(spark: SparkSession, se
 def test_the_job_says_what_to_run_first(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(NotPublishedError, match=r"run jobs/train\.py first"):
         run(spark, Settings(dataset="tiny", workdir=f"file:{tmp_path}/empty"), NOBODY)
+    nowhere = Settings(dataset="tiny", workdir=f"file:{tmp_path}/empty", score={"model": f"file:{tmp_path}/none"})
+    with pytest.raises(NotPublishedError, match=r"no saved model at file:.*/none \(it holds no model\.json\)"):
+        run(spark, nowhere, NOBODY)

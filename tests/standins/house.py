@@ -81,6 +81,26 @@ class House:
     def environ(self, **env: str) -> dict[str, str]:
         return {"PATH": str(self.bin), "HOME": str(self.root), **env}
 
+    def packable(self) -> None:
+        """Let the Python of .venv be a real one, and .venv a virtual environment with two packages beside Spark.
+
+        ``core`` is one of setup.py's, and requires ``helper``; ``tool`` is not.
+        """
+        venv = self.root / ".venv"
+        self.program(venv / "bin/python", f'#!{self.bin}/bash\nexec {sys.executable} "$@"\n')
+        (venv / "pyvenv.cfg").write_text("home = /usr/bin\n")
+        (self.root / "setup.py").write_text('CORE = ["core>=1"]\n')
+        site = venv / "lib/python3.11/site-packages"
+        for name, needs in (("core", "Requires-Dist: helper\n"), ("helper", ""), ("tool", "")):
+            (site / f"{name}-1.dist-info").mkdir()
+            (site / f"{name}-1.dist-info/METADATA").write_text(
+                f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n{needs}"
+            )
+            (site / f"{name}-1.dist-info/RECORD").write_text(f"{name}/a.py,,\n../../../bin/{name},,\n")
+            (site / name / "tests").mkdir(parents=True)
+            (site / name / "a.py").write_text("")
+            (site / name / "tests/a.py").write_text("")
+
     def installed(self) -> None:
         """Put a .venv there as a finished installation leaves it."""
         venv = self.root / ".venv"

@@ -27,6 +27,21 @@ def test_options_beat_overrides_and_files(tmp_path):
     assert (settings.train.rank, settings.train.seed, args.more) == (3, 5, 4)
 
 
+def test_an_option_can_stand_for_a_setting():
+    def add(parser):
+        cli.setting_argument(parser, "--run-date", "score.run_date", "which day")
+        cli.setting_argument(parser, "--publish-anyway", "score.gates.publish_anyway", "whatever it is", True)
+
+    def parsed(*argv):
+        return cli.make_parser("probe", "Probe.", add).parse_args(argv)
+
+    settings = cli.settings_of(parsed("--set", "score.run_date=2026-01-01", "--run-date", "2026-11-20"))
+    assert (str(settings.score.run_date), settings.score.gates.publish_anyway) == ("2026-11-20", False)
+    assert cli.settings_of(parsed("--publish-anyway")).score.gates.publish_anyway
+    with pytest.raises(ConfigError, match=r"score\.run_date: .*found 'soon' \(in --run-date\)"):
+        cli.settings_of(parsed("--run-date", "soon"))
+
+
 def test_without_arguments_the_defaults():
     assert cli.settings_of(parse()) == Settings()
 

@@ -222,3 +222,18 @@ def test_step_root():
 
 def test_conf_dir_is_the_projects():
     assert conf_dir() == CONF
+
+
+@pytest.mark.parametrize(
+    ("given", "moment"),
+    [
+        ("2026-11-19", "2026-11-19T00:00:00+00:00"),
+        ("2026-11-19T03:00:00", "2026-11-19T03:00:00+00:00"),
+        ("2026-11-19T03:00:00+02:00", "2026-11-19T03:00:00+02:00"),
+    ],
+)
+def test_a_moment_without_a_zone_is_utc(given, moment):
+    since = Settings(score={"since": given}).score.since
+    assert since is not None
+    assert since.isoformat() == moment
+    assert Settings(score={"since": "last"}).score.since == "last"

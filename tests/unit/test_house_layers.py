@@ -39,6 +39,7 @@ ORDER = [
     {"summary"},
     {"explore"},
     {"experiment"},
+    {"retrain"},
     {"tuning", "benchmark"},
     {"ablation"},
     {"study"},

@@ -40,6 +40,22 @@ def test_failures_with_a_remedy(message, words):
     assert words in (session.explain_worker_failure(message) or "")
 
 
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (
+            "Lost task 0.3 in stage 4.0 (TID 9) (10.0.0.7 executor 1): ... OSError: [Errno 28] No space left on "
+            "device: '/data/blk'\n",
+            "the disk of executors on 10.0.0.7 is full (No space left on device: /data/blk): free space there, or let",
+        ),
+        ("java.io.IOException: No space left on device", "the disk of the driver is full (No space left on device)"),
+        ("OSError: [Errno 122] Disk quota exceeded: '/x'", "is full (Disk quota exceeded: /x)"),
+    ],
+)
+def test_a_full_disk_is_named(message, words):
+    assert words in (session.explain_worker_failure(message) or "")
+
+
 def test_other_failures_are_not_explained_away():
     assert session.explain_worker_failure("ExecutorLostFailure: out of memory") is None
 

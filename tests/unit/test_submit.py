@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
-import sys
+import tarfile
 import zipfile
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from standins.house import JOB
+from standins.house import JOB, ROOT
 
 
 def test_help_lists_the_jobs_and_needs_nothing(house):
@@ -112,19 +114,155 @@ def test_a_master_in_sparks_own_defaults_is_respected(ready, tmp_path, separator
     assert "--master" not in ready.submitted("jobs/one.py", SPARK_CONF_DIR=str(tmp_path))["args"]
 
 
-@pytest.mark.parametrize("master", ["spark://host:7077", "yarn", "local-cluster[2,1,1024]"])
+def value_of(name: str, given: list[str]) -> str:
+    """The value of an option of spark-submit that is given once."""
+    (value,) = (given[i + 1] for i, option in enumerate(given) if option == name)
+    return value
+
+
+@pytest.mark.parametrize("master", ["spark://host:7077", "yarn", "k8s://https://host:6443", "local-cluster[2,1,1024]"])
 def test_a_cluster_is_sent_the_package(ready, master):
-    python = ready.root / ".venv/bin/python"
-    python.unlink()
-    os.symlink(sys.executable, python)
-    given = ready.submitted("--master", master, "--py-files", "lib.py", "jobs/one.py")["args"]
-    (files,) = (given[i + 1] for i, name in enumerate(given) if name == "--py-files")
-    lib, package = files.split(",")
+    ready.packable()
+
+    def sent(*options):
+        return value_of("--py-files", ready.submitted("--master", master, *options, "jobs/one.py")["args"]).split(",")
+
+    lib, package = sent("--py-files", "lib.py")
     assert lib == "lib.py"
     assert zipfile.ZipFile(package).namelist() == ["recsys_spark/__init__.py"]
-    assert ready.submitted("--master", master, "jobs/one.py")["args"][-2] == package, "same sources, same file"
+    assert sent() == [package], "same sources, same file"
+    assert sent("--conf", "spark.submit.pyFiles=lib.py") == ["lib.py", package], "the option would hide the setting"
     (ready.root / "recsys_spark/more.py").write_text("x = 1\n")
-    assert ready.submitted("--master", master, "jobs/one.py")["args"][-2] != package
+    assert sent() != [package]
+
+
+@pytest.mark.parametrize("master", ["spark://host:7077", "yarn", "k8s://https://host:6443"])
+def test_executors_are_sent_the_environment_which_is_packed_once(ready, master):
+    ready.packable()
+    first = ready.run("--master", master, "--archives", "data.zip#data", "jobs/one.py")
+    assert first.returncode == 0, first.stderr
+    assert first.stderr.startswith(f"Packing {ready.root}/.venv for executors; this happens once")
+    given = json.loads(first.stdout)
+    data, environment = value_of("--archives", given["args"]).split(",")
+    assert data == "data.zip#data"
+    archive, name = environment.split("#")
+    assert name == "environment"
+    assert modules(archive) == {"core/a.py", "helper/a.py"}, "what executors import, and neither Spark nor tests"
+    assert given["PYSPARK_PYTHON"] == "./environment/bin/python"
+    assert given["PYSPARK_DRIVER_PYTHON"] == f"{ready.root}/.venv/bin/python"
+
+    second = ready.run("--master", master, "jobs/one.py")
+    assert second.stderr == ""
+    assert value_of("--archives", json.loads(second.stdout)["args"]) == environment
+    assert [file.name for file in (ready.root / ".venv/shipped").iterdir() if "environment" in file.name] == [
+        Path(archive).name
+    ]
+    stamp = ready.root / ".venv/.installed"
+    stamp.write_text(stamp.read_text() + "requirements-dev.lock 1 1\n")
+    third = ready.submitted("--master", master, "jobs/one.py")
+    assert value_of("--archives", third["args"]) != environment, "another lock, another environment"
+
+
+def modules(archive: str) -> set[str]:
+    """Modules in a packed environment, below its site-packages."""
+    with tarfile.open(archive) as packed:
+        names = set(packed.getnames())
+    assert {"pyvenv.cfg", "bin/python"} <= names
+    return {name.split("site-packages/")[1] for name in names if name.endswith(".py") and "site-packages/" in name}
+
+
+def test_an_environment_that_lacks_a_package_is_not_sent(ready):
+    ready.packable()
+    shutil.rmtree(ready.root / ".venv/lib/python3.11/site-packages/helper-1.dist-info")
+    done = ready.run("--master", "yarn", "jobs/one.py")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"helper is missing in {ready.root}/.venv: delete that folder and run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "archives", "python"),
+    [
+        (["--installed"], {}, None, "python3"),
+        (["--installed"], {"PYSPARK_PYTHON": "/opt/python3"}, None, "/opt/python3"),
+        ([], {"PYSPARK_PYTHON": "/opt/python3"}, None, "/opt/python3"),
+        (["--archives=hdfs:///e.tar.gz#environment"], {}, "hdfs:///e.tar.gz#environment", "./environment/bin/python"),
+        (
+            ["--conf", "spark.archives=e.tar.gz#environment,d.zip#d"],
+            {},
+            "e.tar.gz#environment,d.zip#d",
+            "./environment/bin/python",
+        ),
+    ],
+)
+def test_an_environment_that_executors_have_is_not_sent(ready, options, env, archives, python):
+    ready.packable()
+    given = ready.submitted("--master", "yarn", *options, "jobs/one.py", **env)
+    assert ("--archives" in given["args"]) == (archives is not None)
+    assert archives is None or value_of("--archives", given["args"]) == archives
+    assert given["PYSPARK_PYTHON"] == python
+    assert "--installed" not in given["args"]
+    assert not list((ready.root / ".venv/shipped").glob("environment*"))
+
+
+def test_an_environment_that_cannot_be_packed(ready):
+    ready.packable()
+    (ready.root / ".venv/lib/python3.11/site-packages/mine.pth").write_text("/home/me/mine\n")
+    done = ready.run("--master", "yarn", "jobs/one.py")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Cannot pack" in done.stderr
+    assert "/home/me/mine" in done.stderr
+    assert "submit with --installed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("master", "name"),
+    [("local[2]", "local"), ("spark://h:1", "standalone"), ("yarn", "yarn"), ("k8s://https://h", "kubernetes")],
+)
+def test_each_kind_of_cluster_has_its_settings(ready, master, name):
+    folder = ready.root / "conf/spark"
+    folder.mkdir()
+    (folder / f"{name}.conf").write_text("")
+    options = ["--master", master, "--installed"]
+    ready.packable()
+    given = ready.submitted(*options, "jobs/one.py")["args"]
+    assert value_of("--properties-file", given) == str(folder / f"{name}.conf")
+    assert "--load-spark-defaults" in given
+    (ready.root / "mine.conf").write_text("")
+    given = ready.submitted(*options, "--properties-file", "mine.conf", "jobs/one.py")["args"]
+    assert value_of("--properties-file", given) == "mine.conf"
+    assert "--load-spark-defaults" not in given
+    assert "--properties-file" not in ready.submitted(*options, "jobs/one.py", SPARK_CONF_DIR="/etc/spark")["args"]
+
+
+def test_every_setting_of_a_cluster_has_its_reason():
+    for file in (ROOT / "conf/spark").glob("*.conf"):
+        lines = file.read_text().splitlines()
+        assert lines[0].startswith("# --master ")
+        for above, line in pairwise(lines):
+            if line and not line.startswith("#"):
+                assert line.startswith("spark."), f"{file.name}: {line}"
+                assert len(line.split()) == 2, f"{file.name}: {line}"
+                assert above, f"{file.name}: {line} has no reason above it"
+
+
+@pytest.mark.parametrize(
+    "options", [["--deploy-mode", "cluster"], ["--conf", "spark.submit.deployMode=cluster"]], ids=["option", "conf"]
+)
+def test_a_standalone_cluster_runs_no_python_driver(ready, options):
+    done = ready.run("--master", "spark://host:7077", *options, "jobs/one.py")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "standalone clusters do not run Python drivers (--deploy-mode cluster): submit with" in done.stderr
+
+
+@pytest.mark.parametrize("master", ["yarn", "k8s://https://host:6443"])
+def test_a_driver_in_the_cluster_runs_the_environment_that_is_sent(ready, master):
+    ready.packable()
+    given = ready.submitted("--master", master, "--deploy-mode", "cluster", "jobs/one.py")
+    assert given["PYSPARK_PYTHON"] == "./environment/bin/python"
+    assert given["PYSPARK_DRIVER_PYTHON"] is None
+    archive, name = value_of("--archives", given["args"]).split("#")
+    assert name == "environment"
+    assert modules(archive) == {"core/a.py", "helper/a.py", "tool/a.py"}, "the driver's packages too"
 
 
 @pytest.mark.parametrize(

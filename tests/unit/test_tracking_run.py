@@ -272,9 +272,7 @@ def with_uri(settings: Settings, uri: str, **others: str) -> Settings:
     return settings.model_copy(update={"tracking": tracking})
 
 
-@pytest.mark.parametrize(
-    "uri", ["http://127.0.0.1:9", "sqlite:////proc/none/mlflow.db", "nonsense://x", "mssql://nobody@127.0.0.1:9/x"]
-)
+@pytest.mark.parametrize("uri", ["nonsense://x", "mssql://nobody@127.0.0.1:9/x"])
 def test_a_store_that_cannot_be_used_is_said_before_the_work(settings: Settings, uri: str) -> None:
     words = rf"cannot use the MLflow store {uri}: .* turn tracking off with --set tracking.enabled=false"
     with pytest.raises(EnvironmentProblem, match=words), track(with_uri(settings, uri), "train"):

@@ -9,6 +9,7 @@ import pytest
 from recsys_spark.als.model_io import save_model
 from recsys_spark.config import Settings
 from recsys_spark.errors import EnvironmentProblem
+from recsys_spark.tracking.journal import Journal
 from recsys_spark.tracking.run import track
 from tests.model_factory import random_model
 
@@ -17,6 +18,7 @@ pytest.importorskip("mlflow", reason="the extra 'tracking' is not installed")
 from mlflow.tracking.context.git_context import GitRunContext
 
 from recsys_spark.tracking.datasets import DataSet
+from recsys_spark.tracking.store import open_run
 
 
 def test_no_secret_reaches_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,11 +45,22 @@ def test_no_secret_reaches_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [secret for secret in secrets if secret.encode() in stored] == []
 
 
+def test_no_secret_is_kept_for_a_store_that_does_not_answer(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, None, {"experiment": "e"})
+    journal.log_settings(Settings(dataset="s3a://id:hush-1@bucket/ml", workdir="http://u:hush-2@host/lake"))
+    journal.log_tags({"note": "password=hush-3"})
+    journal.log_dataset(DataSet("d", "s3a://id:hush-4@bucket/t", "x", "user BIGINT", 1, "training"))
+    kept = [arguments for _, arguments in journal.entries()]
+    journal.close()
+    assert len(kept) == 3
+    assert b"hush" not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
 @pytest.mark.parametrize("uri", ["http://me:hush@127.0.0.1:9", "postgresql://me:hush@127.0.0.1:9/x"])
 def test_errors_of_a_store_name_it_without_its_password(uri: str) -> None:
     with (
         pytest.raises(EnvironmentProblem, match=r"cannot use the MLflow store \w+://me:\*\*\*@127") as caught,
-        track(Settings(tracking={"uri": uri}), "train"),
+        open_run(Settings(tracking={"uri": uri}), "train", None),
     ):
         pytest.fail("the block was entered")
     assert "hush" not in str(caught.value)

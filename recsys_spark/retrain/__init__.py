@@ -1,0 +1,1 @@
+"""Nightly retraining: a challenger beside the champion, and what follows for the registry."""
