@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import pyarrow as pa
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
@@ -88,11 +89,22 @@ def overlap(found: pd.DataFrame) -> pd.Series:
     return pd.Series(shares, name="overlap").rename_axis("beta").sort_index(ascending=False)
 
 
-def similar(model: BlockALSModel, movies: DataFrame, items: Sequence[int], n: int) -> pd.DataFrame:
-    """The n nearest films of each by the cosine of their factors: (item, place, title, similarity)."""
-    found = model.similarItems([int(i) for i in items], n).select(ITEM, F.posexplode("similar").alias("place", "s"))
-    flat = found.select(F.col(ITEM).alias("of"), F.col("place") + 1, f"s.{ITEM}", "s.similarity")
-    named = flat.toDF("of", "place", ITEM, "similarity").join(movies.select(ITEM, TITLE), ITEM, "left").toPandas()
+def similar(model: BlockALSModel, movies: DataFrame, items: Sequence[int], n: int, least: float = 0) -> pd.DataFrame:
+    """The n nearest films of each by the cosine of their factors: (of: the item, place, title, similarity).
+
+    Parameters
+    ----------
+    least : training ratings that a neighbour has at least: films with few lie where their genres and year put them
+    """
+    side = model.fitted.item
+    known = movies.sparkSession.createDataFrame(pa.table({ITEM: side.ids.filter(pa.array(side.counts >= least))}))
+    found = model.similarItems([int(i) for i in items], len(side) if least > 0 else n)
+    flat = found.select(F.col(ITEM).alias("of"), F.explode("similar").alias("s")).select(
+        "of", f"s.{ITEM}", "s.similarity"
+    )
+    place = F.row_number().over(Window.partitionBy("of").orderBy(F.desc("similarity"), ITEM)).alias("place")
+    nearest = flat.join(known, ITEM).select("of", place, ITEM, "similarity").where(F.col("place") <= n)
+    named = nearest.join(movies.select(ITEM, TITLE), ITEM, "left").toPandas()
     return named.sort_values(["of", "place"], ignore_index=True)[["of", "place", TITLE, "similarity"]]
 
 

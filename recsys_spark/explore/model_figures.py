@@ -63,7 +63,7 @@ def objective_terms(history: pa.Table) -> Figure:
 
 
 def phases(history: pa.Table) -> Figure:
-    """Seconds of each iteration by what they went into."""
+    """Seconds of each iteration by what they went into; a first one that is far longer is cut off and said."""
     figure = new_figure(9.0, 3.4)
     axes = figure.subplots()
     x, base = history["iteration"].to_numpy(), np.zeros(len(history))
@@ -73,8 +73,12 @@ def phases(history: pa.Table) -> Figure:
         base = base + height
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     dress(axes, "Where the time of an iteration goes", "iteration", "seconds")
-    axes.legend(frameon=False, loc="upper right", ncols=len(PHASES))
-    axes.set_ylim(0, 1.25 * max(base.max(), 1e-9))
+    axes.legend(frameon=False, loc="upper right", ncols=2)
+    top = base.max()
+    if len(base) > 1 and base[0] > 3 * base[1:].max():
+        top = 1.5 * base[1:].max()
+        axes.text(x[0] + 0.6, 1.1 * top, f"iteration {x[0]}: {base[0]:.1f} s, cut off", color=INK, fontsize=9)
+    axes.set_ylim(0, 1.25 * max(top, 1e-9))
     return figure
 
 
@@ -114,7 +118,7 @@ def film_map(mapped: pd.DataFrame, shown: list[str], named: int = 14) -> Figure:
     Parameters
     ----------
     shown : genres that get a colour; a film of several has that of its rarest, films of others are grey
-    named : how many of the most rated films have their title beside them
+    named : how many of the most rated films have their title beside them, where there is room for it
     """
     figure = new_figure(10.0, 8.0)
     axes = figure.subplots()
@@ -132,7 +136,7 @@ def film_map(mapped: pd.DataFrame, shown: list[str], named: int = 14) -> Figure:
             linewidths=0,
             label=f"{name} ({at.sum():,})",
         )
-    for _, film in mapped.head(named).iterrows():
+    for _, film in _apart(mapped, named).iterrows():
         _name(axes, film)
     dress(axes, "Films along the two widest axes (size: ratings)", "axis 1", "axis 2")
     axes.grid(axis="x", color="#e3e7eb", linewidth=0.8)
@@ -195,6 +199,17 @@ def biases(mapped: pd.DataFrame) -> Figure:
     left.set_title("Biases of films", loc="left", fontsize=13, fontweight="bold", color=INK, pad=10)
     left.legend(frameon=False)
     return figure
+
+
+def _apart(mapped: pd.DataFrame, n: int) -> pd.DataFrame:
+    """The n most rated films whose titles do not meet, of 4 n: a title is about 0.18 wide and 0.03 high."""
+    places = mapped[["axis 1", "axis 2"]].to_numpy()
+    scaled = (places - places.min(0)) / np.maximum(np.ptp(places, axis=0), 1e-12)
+    kept: list[int] = []
+    for at in range(min(4 * n, len(mapped))):
+        if len(kept) < n and all((np.abs(scaled[at] - scaled[other]) > (0.18, 0.03)).any() for other in kept):
+            kept.append(at)
+    return mapped.iloc[kept]
 
 
 def _name(axes: Axes, film: pd.Series) -> None:

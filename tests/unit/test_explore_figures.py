@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from model_factory import random_history
@@ -103,6 +104,22 @@ def test_the_map_names_the_most_rated_and_colours_by_the_rarest_genre():
     ]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["other (1)", "Drama (1)", "Comedy (1)"]
+
+
+def test_titles_that_would_meet_are_left_out():
+    crowd = pd.concat([FILMS, FILMS.assign(title="Twin (1954)", ratings=80.0)], ignore_index=True)
+    crowd = crowd[crowd["title"].notna()].sort_values("ratings", ascending=False)
+    (axes,) = model_figures.film_map(crowd, ["Drama", "Comedy"]).axes
+    assert [text.get_text() for text in axes.texts] == ["Seven Samurai", "Twin", "Twin"], "five films, three places"
+
+
+def test_a_first_iteration_that_compiles_does_not_hide_the_others():
+    history = random_history().to_pydict()
+    for name in model_figures.PHASES:
+        history[name] = [50.0, 0.1, 0.1]
+    (axes,) = model_figures.phases(pa.table(history)).axes
+    assert axes.get_ylim()[1] < 1
+    assert axes.texts[0].get_text() == "iteration 1: 200.0 s, cut off"
 
 
 def test_features_and_their_bias_have_scales_of_their_own():
