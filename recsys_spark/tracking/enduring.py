@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,16 @@ class EnduringTracker(Tracker):
     @override
     def log_text(self, text: str, name: str) -> None:
         self._tell("log_text", text, name)
+
+    @override
+    def log_child(
+        self,
+        name: str,
+        params: Mapping[str, object],
+        metrics: Mapping[str, float],
+        curves: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
+        self._tell("log_child", name, params, metrics, curves)
 
     def fall_back(self, problem: BaseException) -> Journal:
         """Go on with the journal; says so, once."""

@@ -18,7 +18,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +138,19 @@ class Journal(Tracker):
     @override
     def log_text(self, text: str, name: str) -> None:
         self._add("log_text", {"text": text, "name": name})
+
+    @override
+    def log_child(
+        self,
+        name: str,
+        params: Mapping[str, object],
+        metrics: Mapping[str, float],
+        curves: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
+        numbers = {key: float(value) for key, value in metrics.items()}
+        lines = {key: [float(value) for value in curve] for key, curve in (curves or {}).items()}
+        told = {"name": name, "params": redact_tree(dict(params)), "metrics": numbers, "curves": lines}
+        self._add("log_child", told)
 
     def _next(self) -> str:
         return f"{1 + sum(1 for _ in self.path.glob('[0-9]*.json')):05d}"

@@ -1,7 +1,7 @@
 """Telling MLflow what its store did not take at the time: each record once, however often this is interrupted; driver.
 
 The store knows most calls again by itself (parameters, tags, points of a metric, data sets, files). Those that it would
-take twice, a model and a table, are looked for before.
+take twice, a model, a table and a nested run, are looked for before.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import mlflow
 import pyarrow.parquet as pq
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from recsys_spark.config import Settings
 from recsys_spark.errors import EnvironmentProblem
@@ -114,10 +115,26 @@ def _tell_entry(tracker: MlflowTracker, method: str, arguments: dict[str, Any], 
     elif method == "log_table":
         if f"{arguments['name']}.md" not in _artifacts(tracker):
             tracker.log_table(pq.read_table(files / TABLE).to_pandas(), arguments["name"])
+    elif method == "log_child":
+        if not _has_child(tracker, arguments["name"]):
+            tracker.log_child(**arguments)
     elif method in ("log_tags", "log_text"):
         getattr(tracker, method)(**arguments)
     else:
         raise EnvironmentProblem(f"{files}.json is of another release: it has the call {method!r}, unknown here")
+
+
+def _has_child(tracker: MlflowTracker, name: str) -> bool:
+    """Whether a finished run of that name is nested in a run; one that an interruption left unfinished is removed."""
+    with quiet():
+        client = mlflow.MlflowClient(tracking_uri=tracker.uri)
+        experiment = client.get_run(tracker.run_id).info.experiment_id
+        nested = client.search_runs([experiment], f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{tracker.run_id}'")
+        mine = [run.info for run in nested if run.info.run_name == name]
+        for info in mine:
+            if info.status != "FINISHED":
+                client.delete_run(info.run_id)
+    return any(info.status == "FINISHED" for info in mine)
 
 
 def _artifacts(tracker: MlflowTracker) -> set[str]:

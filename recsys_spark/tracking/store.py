@@ -134,7 +134,7 @@ class MlflowTracker(Tracker):
         metrics: Mapping[str, float],
         curves: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        now, tags = _now(), {MLFLOW_PARENT_RUN_ID: self.run_id}
+        now, tags = self.now(), {MLFLOW_PARENT_RUN_ID: self.run_id}
         values = [Metric(key, value, now, 0) for key, value in metrics.items() if math.isfinite(value)]
         for key, curve in (curves or {}).items():
             values += [Metric(key, value, now, step) for step, value in enumerate(curve, 1) if math.isfinite(value)]

@@ -48,17 +48,22 @@ from recsys_spark import lake
 from recsys_spark.cli import run_job
 from recsys_spark.ingest.split_job import run
 from recsys_spark.lake import fs
+from recsys_spark.lake.manifest import POINTER
 
 def stop(*_, **__):
     os.killpg(0, signal.SIGKILL)
 
-point, commit, fsync = sys.argv.pop(1), fs.commit_dir, os.fsync
+def swapped(spark, path, text):
+    os.fsync = stop if path.endswith(POINTER) else fsync
+    write_text(spark, path, text)
+
+point, commit, write_text, fsync = sys.argv.pop(1), fs.commit_dir, fs.write_text, os.fsync
 if point == "before the rename":
     fs.commit_dir = stop
 elif point == "after the rename":
     fs.commit_dir = lambda *given, **named: (commit(*given, **named), stop())
 elif point == "within the pointer's swap":
-    fs.commit_dir = lambda *given, **named: (commit(*given, **named), setattr(os, "fsync", stop))
+    fs.write_text = swapped
 sys.exit(run_job("split", run, description=""))
 '''
 ITERATIONS = 12

@@ -65,6 +65,7 @@ def evaluate(tracker: Tracker, folder: Path) -> None:
     tracker.log_directory(folder / "figures", "figures")
     tracker.log_table(pd.DataFrame({"title": ["A"], "score": [4.25]}), "sample")
     tracker.log_text("é", "notes.txt")
+    tracker.log_child("trial 0", {"rank": 5}, {"value": 0.5}, {"rmse": [0.6, float("nan"), 0.5]})
 
 
 def shown(uri: str, run_id: str) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def shown(uri: str, run_id: str) -> dict[str, Any]:
         found = client.list_artifacts(run_id, folder)
         return [name for f in found for name in (files(f.path) if f.is_dir else [f.path])]
 
+    nested = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
     (output,) = run.outputs.model_outputs
     texts = [Path(client.download_artifacts(run_id, n)).read_text() for n in ("sample.json", "sample.md", "notes.txt")]
     return {
@@ -86,6 +88,7 @@ def shown(uri: str, run_id: str) -> dict[str, Any]:
         "inputs": [(i.dataset.name, i.dataset.digest, [t.value for t in i.tags]) for i in run.inputs.dataset_inputs],
         "model metrics": [(m.key, m.value) for m in client.get_logged_model(output.model_id).metrics],
         "files": sorted(files()),
+        "nested": [(n.info.run_name, n.info.status, n.data.params, n.data.metrics) for n in nested],
         "texts": texts,
     }
 
@@ -141,7 +144,7 @@ def test_a_record_that_no_store_took_is_told_later_by_pieces_and_once(
             runs = replay(working)
         except KeyboardInterrupt:
             assert list((tmp_path / "pending").iterdir())
-    assert len(interrupted) == 9
+    assert len(interrupted) == 10
     assert shown(store, runs[record]) == undisturbed
     assert list((tmp_path / "pending").iterdir()) == []
     assert replay(working) == {}
