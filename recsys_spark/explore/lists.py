@@ -108,12 +108,14 @@ def similar(model: BlockALSModel, movies: DataFrame, items: Sequence[int], n: in
     return named.sort_values(["of", "place"], ignore_index=True)[["of", "place", TITLE, "similarity"]]
 
 
-def explanation(model: BlockALSModel, user: int, item: int, ratings: DataFrame, movies: DataFrame) -> pd.DataFrame:
+def explanation(
+    model: BlockALSModel, user: int, item: int, ratings: DataFrame, features: DataFrame, movies: DataFrame
+) -> pd.DataFrame:
     """A score as lines that add up to it: (term, title: of the rated film, rating: given to it, contribution).
 
-    `ratings` are those of the training; lines as `BlockALSModel.explain` orders them.
+    `ratings` and the users' `features` are those of the training; lines as `BlockALSModel.explain` orders them.
     """
-    lines = model.explain(user, item, ratings).toPandas()
+    lines = model.explain(user, item, ratings, features).toPandas()
     own = ratings.where(F.col(USER) == user).join(movies.select(ITEM, TITLE), ITEM, "left").toPandas()
     known = own.drop_duplicates(ITEM).set_index(ITEM)
     lines[TITLE] = lines["id"].map(known[TITLE]).fillna(lines["name"]).fillna("")

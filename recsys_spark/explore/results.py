@@ -81,6 +81,11 @@ class Results:
         return labelled.where(labelled[schema.PART] == schema.TRAIN).select(schema.USER, schema.ITEM, schema.RATING)
 
     @cached_property
+    def user_features(self) -> DataFrame:
+        """(user, indices, values) of the users that have features."""
+        return lake.read_table(self.spark, self.published("features").path, schema.USER)
+
+    @cached_property
     def model(self) -> BlockALSModel:
         """The trained model; unknown ids get the known side's bias."""
         return BlockALSModel.load(f"{self.published('train').path}/model")
