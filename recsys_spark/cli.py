@@ -177,8 +177,9 @@ def _run(name: str, step: Step, args: argparse.Namespace) -> JobResult:
     from recsys_spark.session import build_session, check_executors, explain_worker_failure
 
     borrowed = SparkSession.getActiveSession() is not None
-    spark = build_session(f"recsys_spark {name}")
+    spark = None
     try:
+        spark = build_session(f"recsys_spark {name}")
         check_executors(spark)
         lake.check_place(spark, settings.workdir)
         return step(spark, settings, args)
@@ -187,7 +188,7 @@ def _run(name: str, step: Step, args: argparse.Namespace) -> JobResult:
             raise EnvironmentProblem(problem) from failure
         raise
     finally:
-        if not borrowed:
+        if spark is not None and not borrowed:
             spark.stop()
 
 

@@ -128,6 +128,11 @@ def explain_worker_failure(message: str) -> str | None:
             f"executors run {version} and the driver {here}: install Python {here} on the executors and set "
             "PYSPARK_PYTHON to its path there"
         )
+    if "Cannot call methods on a stopped SparkContext" in message:
+        return (
+            "the cluster ended the application, as it does where executors fail one after the other: their stderr in "
+            "the workers' folder work/ says why (a full disk is one reason); mend it, then run the same command again"
+        )
     missing = re.search(r"No module named '([\w.]+)'", message)
     if missing:
         return (

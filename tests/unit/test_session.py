@@ -60,6 +60,13 @@ def test_other_failures_are_not_explained_away():
     assert session.explain_worker_failure("ExecutorLostFailure: out of memory") is None
 
 
+def test_an_application_that_the_cluster_ended_is_told_where_to_look() -> None:
+    said = session.explain_worker_failure("IllegalStateException: Cannot call methods on a stopped SparkContext.\nThis")
+    assert said is not None
+    assert "the cluster ended the application" in said
+    assert "run the same command again" in said
+
+
 def test_missing_packages_are_listed_once_with_their_hosts():
     found = [("b", ("numba",)), ("a", ("numba", "scipy")), ("c", ()), ("a", ("numba", "scipy"))]
     said = session.missing_packages(found)
