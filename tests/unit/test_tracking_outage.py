@@ -22,8 +22,10 @@ from tests.model_factory import random_history, random_model
 mlflow = pytest.importorskip("mlflow", reason="the extra 'tracking' is not installed")
 
 from recsys_spark.tracking.datasets import DataSet  # noqa: E402
+from recsys_spark.tracking.enduring import EnduringTracker  # noqa: E402
 from recsys_spark.tracking.journal import Journal  # noqa: E402
 from recsys_spark.tracking.replay import replay  # noqa: E402
+from recsys_spark.tracking.store import MlflowTracker  # noqa: E402
 
 NOWHERE = "http://127.0.0.1:9"
 DATA = DataSet("tiny.test", "/lake/tiny/split", "digest", "user BIGINT NOT NULL,rating FLOAT", 20, "test")
@@ -103,6 +105,12 @@ def undisturbed(store: str, settings_for: Callable[[str], Settings], tmp_path: P
     with track(settings, "train", run_id=run_id) as tracker:
         evaluate(tracker, tmp_path)
     return shown(store, run_id)
+
+
+def test_every_call_is_passed_on_and_can_be_kept() -> None:
+    calls = {name for name in vars(Tracker) if name.startswith("log_")}
+    for kind in (MlflowTracker, EnduringTracker, Journal):
+        assert calls <= set(vars(kind)), f"{kind.__name__} drops what it inherits"
 
 
 def test_a_record_that_no_store_took_is_told_later_by_pieces_and_once(
