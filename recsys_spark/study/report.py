@@ -111,6 +111,8 @@ def _statement(part: str, against: Mapping[str, Any]) -> str:
         verdict = "no effect found"
     else:
         verdict = "it helps" if gain > 0 else "it harms"
+        if against["low"] is not None and against["low"] <= 0 <= against["high"]:
+            verdict += " users of these models; over folds it cannot be told from no effect"
     return (
         f"Without {part}: RMSE {gain:+.4f}, 95 % {interval} over users, {folds} over folds, {worse}, adjusted p over "
         f"users {p:.2g}: {verdict}."

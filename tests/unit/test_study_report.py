@@ -75,6 +75,13 @@ def test_a_wide_interval_is_no_effect_however_small_p():
     assert statements(found)[2].endswith("no effect found.")
 
 
+def test_what_only_these_models_show_is_said_so():
+    found = results()
+    found["settings"]["retuned"]["no_graph"] = variant(0.83, comparison(0.01, 0.001) | {"low": -0.01, "high": 0.03})
+    expected = "0.001: it helps users of these models; over folds it cannot be told from no effect."
+    assert statements(found)[2].endswith(expected)
+
+
 def test_the_page_needs_no_other_file():
     text = page(results(), {"one": b"\x89PNG", "two": b"x"}, {"dataset": "ml <small>", "git.commit": "abc"})
     assert text.count("data:image/png;base64,") == 2
