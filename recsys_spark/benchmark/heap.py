@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from recsys_spark.benchmark.launch import Measured
-from recsys_spark.benchmark.schedule import ON_SPARK, Bench, Found
+from recsys_spark.benchmark.schedule import Bench, Found
 from recsys_spark.benchmark.spec import FitOrder
+from recsys_spark.config.benchmark import ON_SPARK
 
 SPARK_LEAST = 450
 """MiB below which Spark itself does not start (one and a half times its reserved memory)."""

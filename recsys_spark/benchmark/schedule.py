@@ -19,6 +19,7 @@ from recsys_spark.benchmark.progress import Progress
 from recsys_spark.benchmark.spec import FitOrder, Plan, SparkChoice, Spec
 from recsys_spark.benchmark.times import fit_times
 from recsys_spark.config import BenchmarkSettings, Contender, Settings, Variant
+from recsys_spark.config.benchmark import ON_SPARK
 from recsys_spark.errors import EnvironmentProblem
 from recsys_spark.tuning.candidate import candidate
 
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 
 USUAL_FIT = 10
 """Iterations of a usual fit (pyspark.ml.ALS's own default): its settings are chosen by the time of one."""
-ON_SPARK = ("blockals", "pyspark")
 EXTRAS = ("cmfrec", "implicit")
 """Kinds whose package is an extra, and has their name."""
 

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from recsys_spark.config.section import Section
 
 ALL = "all"
+ON_SPARK = ("blockals", "pyspark")
+"""Kinds that are fitted in a session of Spark."""
 Part = Literal["compare", "curves", "heap", "scaling", "kernels"]
 PARTS: tuple[Part, ...] = ("compare", "curves", "heap", "scaling", "kernels")
 
@@ -125,6 +127,9 @@ class BenchmarkSettings(Section):
             unknown = [name for name in names if name not in known]
             if unknown:
                 raise ValueError(f"{key}: no contender {', '.join(unknown)}; known: {', '.join(known)}")
+        others = [name for name in self.scaled if known[name].kind not in ON_SPARK]
+        if others:
+            raise ValueError(f"scaled: {', '.join(others)} is measured on all users alone; name contenders on Spark")
         return self
 
     @property

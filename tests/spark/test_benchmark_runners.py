@@ -189,27 +189,3 @@ def test_data_that_cannot_be_compared_on_is_refused(
             inputs={},
             write=lambda draft: write(draft, spark.createDataFrame(rows, SPLIT_DDL), Settings()),
         )
-
-
-@pytest.mark.parametrize("package", ["cmfrec", "implicit"])
-def test_libraries_of_one_process(settings: Settings, prepared: Prepared, package: str) -> None:
-    pytest.importorskip(package, reason="an extra: pip install 'recsys-spark[benchmark]'")
-    from recsys_spark.benchmark.contender import open_runner, timed
-
-    name = "cmfrec_features" if package == "cmfrec" else package
-    with open_runner(spec(settings, prepared, name)) as runner:
-        none = timed(runner, FitOrder(max_iter=0))
-        whole = timed(runner, FitOrder(max_iter=3, judged=True, served=True))
-        assert runner.versions()[f"version.{package}"]
-        assert runner.ratings() == prepared.rows["train"] + prepared.rows["validation"]
-    assert none.seconds < whole.seconds
-    assert whole.shuffled is None
-    assert whole.served is not None
-    if package == "implicit":
-        assert whole.judged is None
-        assert whole.served.top_n is not None
-    else:
-        assert whole.judged is not None
-        assert whole.judged.rows == prepared.rows["test"]
-        assert 0.7 < whole.judged.test_rmse < 1.2
-        assert whole.served.transform is not None

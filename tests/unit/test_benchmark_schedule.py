@@ -211,6 +211,8 @@ def test_settings_name_contenders_that_there_are():
         settings("benchmark.contenders=[spark]")
     with pytest.raises(ConfigError, match=r"baseline: no contender pysparc; known"):
         settings("benchmark.baseline=pysparc")
+    with pytest.raises(ConfigError, match=r"scaled: cmfrec is measured on all users alone"):
+        settings("benchmark.scaled=[pyspark, cmfrec]")
     with pytest.raises(ConfigError, match=r"regs and reg_of exclude one another"):
         settings("benchmark.models.blockals_factors.regs=[0.1]")
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow.dataset as ds
+from cmfrec import CMF
 from scipy import sparse
 
 from recsys_spark.benchmark.contender import seconds_of
@@ -30,8 +31,6 @@ class CmfrecAls(InMemory):
 
     def fit(self, order: FitOrder) -> Fitted:
         """Read, and all iterations."""
-        from cmfrec import CMF
-
         plan, ratings = self.spec.plan, self.read()
         features = self._features(ratings.items)
         if not order.max_iter:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from implicit.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
 from recsys_spark.benchmark.contender import seconds_of
@@ -28,20 +29,18 @@ class ImplicitAls(InMemory):
 
     def fit(self, order: FitOrder) -> Fitted:
         """Read, and all iterations of three conjugate-gradient steps a row, its default."""
-        from implicit.als import AlternatingLeastSquares
-
         ratings = self.read()
         csr = ratings.matrix.tocsr()
         if not order.max_iter:
             return Fitted(None, ratings, csr)
-        als = AlternatingLeastSquares(
-            factors=self.spec.plan.train.rank,
-            iterations=order.max_iter,
-            num_threads=self.spec.cores,
-            use_gpu=False,
-            random_state=self.spec.plan.train.seed,
-        )
-        with threadpool_limits(1, user_api="blas"):  # as its own warning advises: threads are its rows'
+        with threadpool_limits(1, user_api="blas"):  # as it advises itself: its threads are for rows
+            als = AlternatingLeastSquares(
+                factors=self.spec.plan.train.rank,
+                iterations=order.max_iter,
+                num_threads=self.spec.cores,
+                use_gpu=False,
+                random_state=self.spec.plan.train.seed,
+            )
             als.fit(csr, show_progress=False)
         return Fitted(als, ratings, csr)
 
