@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from recsys_spark.benchmark.scaling import AXES, CORES, RATINGS
 from recsys_spark.evaluate.figures import INK, PALETTE, dress, new_figure
 
+_DASHED = "; dashed: linear"
 _MARKERS = "osD^vP*Xhd<>"
-_LABELS = {RATINGS: "ratings", "rank": "rank", CORES: "cores"}
 
 
 def drawn(record: Mapping[str, Any]) -> dict[str, Figure]:
@@ -31,7 +32,7 @@ def curves(record: Mapping[str, Any]) -> Figure:
 
     Where a contender keeps no history, every point is a fit of its own.
     """
-    figure = new_figure(9.5, 5.6)
+    figure = new_figure(10.5, 5.2)
     axes = figure.subplots()
     shown = {name: contender for name, contender in record["contenders"].items() if contender["curve"]}
     for at, (name, contender) in enumerate(shown.items()):
@@ -46,10 +47,10 @@ def curves(record: Mapping[str, Any]) -> Figure:
     if target is not None:
         axes.axhline(target["rmse"], color=INK, linewidth=0.8, linestyle="--", label="pyspark.ml.ALS's best")
     axes.set_xscale("log")
-    _plain_numbers(axes)
+    _plain_numbers(axes.xaxis)
     _zoom(axes, [[point[2] for point in contender["curve"]] for contender in shown.values()])
     dress(axes, "Validation RMSE against seconds", "seconds, reading and building included", "RMSE (rating units)")
-    axes.legend(frameon=False, fontsize=9, loc="upper right")
+    figure.legend(frameon=False, fontsize=9, loc="outside right upper")
     return figure
 
 
@@ -75,12 +76,13 @@ def scaling(record: Mapping[str, Any]) -> Figure:
             axes.plot(x, line, color=_colour(at), linewidth=0.8, linestyle="--", alpha=0.6)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        _plain_numbers(axes)
+        _plain_numbers(axes.xaxis)
+        _plain_numbers(axes.yaxis)
         if axis != RATINGS:
             ticks = sorted({point["at"] for point in points if point["axis"] == axis})
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        dress(axes, None, _LABELS[axis], "seconds of an iteration" if axis == RATINGS else "")
+        first = axis == RATINGS
+        dress(axes, f"By {axis}{_DASHED * first}", axis, "seconds of an iteration" if first else "")
     figure.axes[0].legend(frameon=False, fontsize=9)
     return figure
 
@@ -93,11 +95,11 @@ def _zoom(axes: Axes, curves: list[list[float]]) -> None:
     axes.set_ylim(low - 0.05 * (top - low), top)
 
 
-def _plain_numbers(axes: Axes) -> None:
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(_brief))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_minor_formatter(NullFormatter())
+def _plain_numbers(axis: Axis) -> None:
+    """1, 2, 5, 10 … on a logarithmic axis."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(_brief))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _brief(value: float, _: int) -> str:

@@ -145,7 +145,8 @@ def test_figures_show_every_contender():
     figures = drawn(record())
     assert list(figures) == ["curves", "scaling"]
     (axes,) = figures["curves"].axes
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    labels = [text.get_text() for text in figures["curves"].legends[0].get_texts()]
+    assert len(axes.lines) == 4
     assert labels == [OURS, "pyspark, λ 0.1", CENTRED, "pyspark.ml.ALS's best"]
     assert [len(panel.lines) for panel in figures["scaling"].axes] == [4, 4, 4]
     assert [panel.get_xlabel() for panel in figures["scaling"].axes] == ["ratings", "rank", "cores"]
