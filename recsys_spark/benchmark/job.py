@@ -24,7 +24,7 @@ from recsys_spark.benchmark.memory import require_proc
 from recsys_spark.benchmark.report import kernel_metrics, kernel_summary, markdown, summary
 from recsys_spark.benchmark.results import metrics_of, record_of
 from recsys_spark.benchmark.scaling import scale
-from recsys_spark.benchmark.schedule import Bench, Found, compare, kept_folder, require_packages
+from recsys_spark.benchmark.schedule import Bench, Found, choose_blocks, compare, kept_folder, require_packages
 from recsys_spark.cli import JobResult
 from recsys_spark.config import BenchmarkSettings, Settings, dataset_slug, step_root
 from recsys_spark.config.benchmark import PARTS
@@ -127,6 +127,7 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace, *, ke
 def measure_all(bench: Bench, options: BenchmarkSettings) -> Found:
     """The sections that measure processes, one after the other."""
     found = Found()
+    choose_blocks(bench, found)
     if {"compare", "curves"} & set(options.sections):
         compare(bench, found)
     if "heap" in options.sections:

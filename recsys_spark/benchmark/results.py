@@ -94,7 +94,7 @@ def _contender(
     if target is not None:
         values[TO_TARGET] = [seconds_to(each, target["rmse"]) for each in points]
     shown = {figure: _spread(numbers) for figure, numbers in values.items()}
-    if name in found.cold:
+    if name == next(iter(found.cold), None):  # the others found most of theirs compiled
         shown["compile_cold"] = _spread([fit_times(found.cold[name].outcome)["compile"]])
     return _bare(options.known[name].kind) | {
         "plan": runs[0].spec.plan.model_dump(mode="json"),

@@ -131,9 +131,8 @@ class Bench:
 
 
 def compare(bench: Bench, found: Found) -> None:
-    """Choose pyspark.ml.ALS's settings and every λ, then measure the contenders in turns."""
+    """Choose every λ, then measure the contenders in turns."""
     options, chosen = bench.options, bench.options.chosen
-    _choose_blocks(bench, found)
     for name, contender in chosen.items():
         _choose_reg(bench, found, name, contender)
     for name, contender in chosen.items():
@@ -158,7 +157,7 @@ def full_fits(options: BenchmarkSettings, kind: str, repeat: int) -> list[FitOrd
     return [*fits, FitOrder(max_iter=options.max_iter, judged=True, served=True)]
 
 
-def _choose_blocks(bench: Bench, found: Found) -> None:
+def choose_blocks(bench: Bench, found: Found) -> None:
     """Of pyspark.ml.ALS: the best number of blocks, then whether to cache."""
     options = bench.options
     name = spark_of(options)
@@ -246,10 +245,10 @@ def plan_of(settings: Settings, options: BenchmarkSettings, contender: Contender
 def planned(options: BenchmarkSettings) -> int:
     """Processes that a run asks for; some of them, when it comes to it, have been measured before."""
     chosen, total = options.chosen, 0
+    kinds = [contender.kind for contender in chosen.values()]
+    settings = len(options.blocks) + len(options.cache) - 1
+    total += settings if settings > 1 and "pyspark" in kinds else 0
     if {"compare", "curves"} & set(options.sections):
-        kinds = [contender.kind for contender in chosen.values()]
-        settings = len(options.blocks) + len(options.cache) - 1
-        total += settings if settings > 1 and "pyspark" in kinds else 0
         total += sum(_regs(options, contender) > 1 for contender in chosen.values())
         total += kinds.count("blockals") + len(chosen)
         total += (options.repeats - 1) * len({options.ours, options.baseline} & set(chosen))

@@ -19,7 +19,7 @@ from recsys_spark.benchmark.notes import notes
 from recsys_spark.benchmark.report import markdown
 from recsys_spark.benchmark.results import record_of
 from recsys_spark.benchmark.scaling import scale
-from recsys_spark.benchmark.schedule import Bench, Found, compare, kept_folder, plan_of, planned, require_packages
+from recsys_spark.benchmark.schedule import Bench, Found, kept_folder, plan_of, planned, require_packages
 from recsys_spark.benchmark.spec import SparkChoice, Spec
 from recsys_spark.cli import make_parser
 from recsys_spark.config import BenchmarkSettings, Settings, load_settings
@@ -72,9 +72,7 @@ def bench(folder: Path, chosen: Settings) -> Bench:
 
 
 def compared(folder: Path, chosen: Settings) -> Found:
-    found = Found()
-    compare(bench(folder, chosen), found)
-    return found
+    return measure_all(bench(folder, chosen), chosen.benchmark)
 
 
 def test_settings_are_chosen_before_contenders_are_measured_in_turns(asked, tmp_path):
@@ -189,7 +187,8 @@ def test_sections_are_chosen(asked, tmp_path):
     chosen = settings("benchmark.sections=[scaling]", "benchmark.scaled=[pyspark]", "benchmark.core_counts=[1]")
     found = measure_all(bench(tmp_path, chosen), chosen.benchmark)
     assert found.runs == {}
-    assert len(found.scaled) == planned(chosen.benchmark) == 9
+    assert len(found.trials) == 3  # as good a pyspark.ml.ALS as in the comparison
+    assert len(found.trials) + len(found.scaled) == planned(chosen.benchmark) == 12
 
 
 def test_a_contender_s_plan():
