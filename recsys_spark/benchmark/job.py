@@ -24,7 +24,15 @@ from recsys_spark.benchmark.memory import require_proc
 from recsys_spark.benchmark.report import kernel_metrics, kernel_summary, markdown, summary
 from recsys_spark.benchmark.results import metrics_of, record_of
 from recsys_spark.benchmark.scaling import scale
-from recsys_spark.benchmark.schedule import Bench, Found, choose_blocks, compare, kept_folder, require_packages
+from recsys_spark.benchmark.schedule import (
+    Bench,
+    Found,
+    choose_blocks,
+    compare,
+    kept_folder,
+    require_groups,
+    require_packages,
+)
 from recsys_spark.cli import JobResult
 from recsys_spark.config import BenchmarkSettings, Settings, dataset_slug, step_root
 from recsys_spark.config.benchmark import PARTS
@@ -82,7 +90,8 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace, *, ke
     Raises
     ------
     ConfigError
-        An argument is out of range, or the file of ``--write-table`` has no marks.
+        An argument is out of range, a contender wants feature groups that there are not, or the file of
+        ``--write-table`` has no marks.
     EnvironmentProblem
         No /proc to read memory from, a contender's package is missing, or a measured process failed.
     NotPublishedError, DataError
@@ -105,6 +114,7 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace, *, ke
         require_proc()
         require_packages(options.chosen)
         prepared = prepare(spark, settings, args)
+        require_groups(options.chosen, prepared.groups)
         kept = Kept(_folder(spark, settings), about)
         if args.fresh:
             kept.forget()

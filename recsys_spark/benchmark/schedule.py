@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from recsys_spark.benchmark.spec import FitOrder, Plan, SparkChoice, Spec
 from recsys_spark.benchmark.times import fit_times
 from recsys_spark.config import BenchmarkSettings, Contender, Settings, Variant
 from recsys_spark.config.benchmark import ON_SPARK
-from recsys_spark.errors import EnvironmentProblem
+from recsys_spark.errors import ConfigError, EnvironmentProblem
 from recsys_spark.tuning.candidate import candidate
 
 log = logging.getLogger(__name__)
@@ -270,6 +270,17 @@ def require_packages(contenders: Mapping[str, Contender]) -> None:
             "pip install 'recsys-spark[benchmark]' (in a checkout: .venv/bin/pip install -e '.[benchmark]'), or name "
             "others with --contenders"
         )
+
+
+def require_groups(contenders: Mapping[str, Contender], groups: Collection[str]) -> None:
+    """Raise ConfigError where a contender wants a feature group that there is not."""
+    for name, contender in contenders.items():
+        unknown = [group for group in contender.groups or () if group not in groups]
+        if unknown:
+            raise ConfigError(
+                f"benchmark.models.{name}.groups: no feature group {', '.join(unknown)}; this data set has "
+                f"{', '.join(sorted(groups)) or 'none'}"
+            )
 
 
 def _installed(package: str) -> bool:

@@ -89,7 +89,8 @@ def keep_groups(
     kept = [column for column in columns if groups is None or column.group in groups]
     if len(kept) == len(columns):
         return rows, list(columns)
-    number = F.create_map(*(F.lit(n) for at, column in enumerate(kept) for n in (column.index, at)))
+    told = [F.lit(n) for at, column in enumerate(kept) for n in (column.index, at)]
+    number = F.create_map(*told or [F.lit(-1), F.lit(-1)])
     pairs = F.filter(F.arrays_zip(INDICES, VALUES), lambda pair: number[pair[INDICES]].isNotNull())
     rest = [name for name in rows.columns if name not in (INDICES, VALUES)]
     chosen = rows.select(*rest, pairs.alias("pairs")).select(

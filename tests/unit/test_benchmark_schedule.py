@@ -19,10 +19,18 @@ from recsys_spark.benchmark.notes import notes
 from recsys_spark.benchmark.report import markdown
 from recsys_spark.benchmark.results import record_of
 from recsys_spark.benchmark.scaling import scale
-from recsys_spark.benchmark.schedule import Bench, Found, kept_folder, plan_of, planned, require_packages
+from recsys_spark.benchmark.schedule import (
+    Bench,
+    Found,
+    kept_folder,
+    plan_of,
+    planned,
+    require_groups,
+    require_packages,
+)
 from recsys_spark.benchmark.spec import SparkChoice, Spec
 from recsys_spark.cli import make_parser
-from recsys_spark.config import BenchmarkSettings, Settings, load_settings
+from recsys_spark.config import BenchmarkSettings, Contender, Settings, load_settings
 from recsys_spark.errors import ConfigError, EnvironmentProblem
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -223,6 +231,17 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     require_packages({name: known[name] for name in ("implicit", "pyspark")})
     with pytest.raises(EnvironmentProblem, match=r"kind cmfrec need .*'recsys-spark\[benchmark\]'"):
         require_packages(known)
+
+
+def test_a_contender_s_feature_groups_have_to_exist():
+    known = BenchmarkSettings(
+        models={"genres": Contender(groups=("genre", "mood")), **BenchmarkSettings().models}
+    ).known
+    require_groups({name: model for name, model in known.items() if name != "genres"}, {"genre"})
+    with pytest.raises(
+        ConfigError, match=r"models\.genres\.groups: no feature group mood; this data set has genre, year"
+    ):
+        require_groups(known, {"year", "genre"})
 
 
 def test_outcomes_are_kept_beside_the_records_or_in_the_user_s_cache(tmp_path, monkeypatch):
