@@ -6,6 +6,8 @@ import math
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+
 from recsys_spark import lake
 from recsys_spark.benchmark.runners.on_spark import OnSpark
 from recsys_spark.benchmark.spec import HELD_OUT, Course, FitOrder
@@ -48,12 +50,13 @@ class BlockAls(OnSpark):
         return Course(
             seconds=tuple(history["seconds"].to_pylist()),
             validation=tuple(None if math.isnan(value) else value for value in known),
-            moved=sum(history["bytes_moved"].to_pylist()),
+            moved=float(pc.sum(history["bytes_moved"]).as_py() or 0),
         )
 
     def predict(self, model: BlockALSModel, rows: DataFrame) -> DataFrame:
-        """`rows` with ``prediction``; a user or item without training ratings is predicted from its features."""
-        return model.copy().setColdStartStrategy("fallback").setPredictionCol(PREDICTION).transform(rows)
+        """`rows` with ``prediction``: of unknown users and items too, unless there is no mean to fall back on."""
+        unknown = "nan" if self.spec.plan.train.mean == "none" else "fallback"
+        return model.copy().setColdStartStrategy(unknown).setPredictionCol(PREDICTION).transform(rows)
 
     def reopen(self, path: str) -> BlockALSModel:
         """The saved model."""
