@@ -25,6 +25,8 @@ EXTRAS = {
     "tuning": ["optuna>=4,<5"],
     "plots": ["matplotlib>=3.8,<4", "rich>=13"],
     "cluster": ["venv-pack2>=0.9,<1"],  # packs .venv for executors; venv-pack itself has not been released since 2018
+    # Others that the benchmark can measure; cmfrec is built where it is installed, with a C compiler.
+    "benchmark": ["cmfrec>=3.5,<4", "implicit>=0.7,<1"],
     "dev": [
         "build>=1.2",
         "chispa>=0.11",
@@ -53,5 +55,8 @@ setup(
     packages=find_packages(include=["recsys_spark", "recsys_spark.*"]),
     package_data={"recsys_spark": ["py.typed", "**/*.json", "**/*.csv"]},
     install_requires=CORE,
-    extras_require={**EXTRAS, "all": sorted({r for name, reqs in EXTRAS.items() if name != "dev" for r in reqs})},
+    extras_require={
+        **EXTRAS,
+        "all": sorted({r for name, reqs in EXTRAS.items() if name not in ("dev", "benchmark") for r in reqs}),
+    },
 )

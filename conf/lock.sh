@@ -10,3 +10,4 @@ compile() { # OUTPUT EXTRA...
 }
 compile conf/requirements.lock spark tracking tuning plots cluster
 compile conf/requirements-dev.lock spark tracking tuning plots cluster dev
+compile conf/requirements-benchmark.lock spark tracking tuning plots cluster benchmark

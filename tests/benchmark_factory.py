@@ -6,69 +6,89 @@ from collections.abc import Sequence
 
 from recsys_spark.als.settings import AlsSettings
 from recsys_spark.benchmark.launch import Measured
-from recsys_spark.benchmark.memory import Sample
-from recsys_spark.benchmark.spec import (
-    OURS,
-    SPARK,
-    Contender,
-    FitOrder,
-    Outcome,
-    Phase,
-    Quality,
-    SparkChoice,
-    Spec,
-)
+from recsys_spark.benchmark.spec import Course, FitOrder, Judged, Kind, Outcome, Phase, Plan, Served, Spec
 
-CHOICE = SparkChoice(blocks=4, cache=False)
+OURS, SPARK = "blockals_features", "pyspark"
 GIB = 2**30
 
 
-def make_spec(contender: Contender = OURS, fits: Sequence[FitOrder] = (), choice: SparkChoice = CHOICE) -> Spec:
+def make_spec(name: str = OURS, fits: Sequence[FitOrder] = (), kind: Kind | None = None) -> Spec:
     return Spec(
-        contender=contender,
+        name=name,
+        plan=Plan(kind=kind or ("pyspark" if name.startswith("pyspark") else "blockals"), train=AlsSettings(rank=8)),
         data="data",
         features="features",
-        train=AlsSettings(rank=8),
-        spark=choice,
-        reg=0.1,
         fits=tuple(fits),
         cores=2,
         driver_memory="1g",
     )
 
 
-def phases(*fits: tuple[int, float], history: Sequence[float] = (), derived: float | None = None) -> tuple[Phase, ...]:
-    """Phases (iterations, seconds) one second apart; the last has the history."""
-    out, at = [], 100.0
-    for n, (max_iter, seconds) in enumerate(fits):
-        told = tuple(history) if n == len(fits) - 1 else ()
-        out.append(Phase(max_iter=max_iter, source="parquet", start=at, end=at + seconds, history=told))
-        at += seconds + 1
-    if derived is not None:
-        out.append(Phase(max_iter=0, source="derived", start=at, end=at + derived))
-    return tuple(out)
-
-
-def measured(
-    contender: Contender,
-    *fits: tuple[int, float],
-    memory: float = 1.0,
+def phase(
+    max_iter: int,
+    seconds: float,
+    *,
+    start: float = 100.0,
+    source: str = "parquet",
     history: Sequence[float] = (),
-    derived: float | None = None,
-    rmse: float | None = None,
-    choice: SparkChoice = CHOICE,
-) -> Measured:
-    """A process whose memory is `memory` GiB from its first fit on."""
-    slow = 4.0 if rmse and rmse > 0.9 else 1.0
-    quality = rmse and Quality(
-        test_rmse=rmse, rows=10, unknown=1, iterations=3, seconds=10.0 * slow, transform=slow, top_n=slow**2
-    )
+    validation: Sequence[float | None] = (),
+) -> Phase:
+    """A fit that is not judged."""
+    order = FitOrder(max_iter=max_iter, source=source)
+    course = Course(seconds=tuple(history), validation=tuple(validation))
+    return Phase(order=order, start=start, end=start + seconds, course=course)
+
+
+def judged(
+    max_iter: int,
+    seconds: float,
+    rmse: float,
+    *,
+    reg: float | None = None,
+    history: Sequence[float] = (),
+    validation: Sequence[float | None] = (),
+    served: bool = True,
+) -> Phase:
+    """A fit whose RMSE is `rmse`, 0.01 less on validation, and whose figures grow with its seconds."""
+    plain = phase(max_iter, seconds, start=1_000.0, history=history, validation=validation)
+    used = Served(transform=seconds / 10, top_n=seconds / 5, save=1.0, load=2.0) if served else None
+    errors = Judged(validation_rmse=rmse - 0.01, test_rmse=rmse, test_mae=rmse - 0.2, rows=10, unknown=1)
+    order = FitOrder(max_iter=max_iter, reg=reg, judged=True, served=served)
+    return plain.model_copy(update={"order": order, "judged": errors, "served": used, "shuffled": int(seconds * 1e6)})
+
+
+def measured(name: str, *phases: Phase, memory: float = 1.0, spec: Spec | None = None) -> Measured:
+    """A process whose memory is `memory` GiB, and that took a second more than its fits."""
     outcome = Outcome(
         session=1.0,
-        phases=phases(*fits, history=history, derived=derived),
-        quality=quality,
-        blas="dev.ludovic.netlib.blas.VectorBLAS" if contender == SPARK else None,
+        phases=phases,
+        ratings=1_000,
+        blas="dev.ludovic.netlib.blas.VectorBLAS" if name.startswith("pyspark") else None,
     )
-    samples = [Sample(99.0, 9 * GIB), Sample(100.0, int(memory * GIB))]
-    samples += [Sample(phase.end, 7 * GIB) for phase in outcome.phases if phase.source == "derived"]
-    return Measured(make_spec(contender, choice=choice), outcome, samples)
+    seconds = 1.0 + sum(each.seconds for each in phases)
+    return Measured(spec or make_spec(name), outcome, int(memory * GIB), 0.3, seconds)
+
+
+def answer(spec: Spec, *, build: float = 2.0, iteration: float = 0.5, rmse: float = 0.85) -> Measured:
+    """What a process would say that takes so long for everything, and whose λs are the better the nearer to 0.1."""
+    phases = []
+    for order in spec.fits:
+        seconds = build + iteration * order.max_iter
+        history = [iteration] * order.max_iter if spec.plan.kind == "blockals" else []
+        if order.judged:
+            reg = spec.plan.reg if order.reg is None else order.reg
+            worse = 0.0 if reg is None else abs(reg - 0.1)
+            validation = [rmse + 0.1 / n for n in range(1, order.max_iter + 1)] if history else []
+            found = judged(
+                order.max_iter,
+                seconds,
+                rmse + worse + 0.1 / order.max_iter,
+                reg=order.reg,
+                history=history,
+                validation=validation,
+                served=order.served,
+            )
+            phases.append(found)
+        else:
+            phases.append(phase(order.max_iter, seconds, source=order.source, history=history))
+    return measured(spec.name, *phases, spec=spec)

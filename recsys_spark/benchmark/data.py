@@ -13,6 +13,7 @@ from recsys_spark.benchmark.spec import HELD_OUT, KNOWN, TEST
 from recsys_spark.config import Settings, step_root
 from recsys_spark.errors import DataError, NotPublishedError
 from recsys_spark.features import job as features_job
+from recsys_spark.features.job import read_columns
 from recsys_spark.ingest import job as ingest_job
 from recsys_spark.ingest import split_job
 
@@ -32,6 +33,7 @@ class Prepared:
     ----------
     data, features : paths of the published versions
     rows : ratings by part: train, validation, test
+    groups : feature groups of either side
     oracle_rmse : of a generated data set, what a model could reach that knew how it was made; None elsewhere
     """
 
@@ -39,6 +41,7 @@ class Prepared:
     features: str
     rows: dict[str, int]
     oracle_rmse: float | None
+    groups: frozenset[str] = frozenset()
 
 
 def prepare(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> Prepared:
@@ -60,11 +63,14 @@ def prepare(spark: SparkSession, settings: Settings, args: argparse.Namespace) -
         inputs={"split": split.manifest.version},
         write=lambda draft: write(draft, lake.read_table(spark, split.path, split_job.RATINGS), settings),
     )
+    features = lake.current(spark, step_root(settings, "features"), "features").path
+    columns = [column for side in (schema.USER, schema.ITEM) for column in read_columns(spark, features, side)]
     return Prepared(
         data=published.path,
-        features=lake.current(spark, step_root(settings, "features"), "features").path,
+        features=features,
         rows=published.manifest.extra["rows"],
         oracle_rmse=_oracle(spark, settings),
+        groups=frozenset(column.group for column in columns),
     )
 
 

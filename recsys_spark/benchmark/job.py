@@ -1,4 +1,4 @@
-"""The job "benchmark": BlockALS beside pyspark.ml.ALS on the same rows, or the kernels beside sgemm. Driver."""
+"""The job "benchmark": contenders on the same rows, in processes of their own; and the kernels beside sgemm. Driver."""
 
 from __future__ import annotations
 
@@ -6,50 +6,82 @@ import argparse
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from recsys_spark import lake
-from recsys_spark.benchmark.data import Prepared, prepare
+from recsys_spark.benchmark.data import prepare
+from recsys_spark.benchmark.heap import smallest_heaps
+from recsys_spark.benchmark.kept import Kept
 from recsys_spark.benchmark.kernels import kernel_speeds
 from recsys_spark.benchmark.memory import require_proc
-from recsys_spark.benchmark.ours import Ours
-from recsys_spark.benchmark.report import kernel_metrics, kernel_summary, scaling_metrics, scaling_summary
-from recsys_spark.benchmark.scaling import iteration_seconds
-from recsys_spark.benchmark.spec import KNOWN
-from recsys_spark.benchmark.trials import compare
+from recsys_spark.benchmark.report import kernel_metrics, kernel_summary, markdown, summary
+from recsys_spark.benchmark.results import metrics_of, record_of
+from recsys_spark.benchmark.scaling import scale
+from recsys_spark.benchmark.schedule import (
+    Bench,
+    Found,
+    choose_blocks,
+    compare,
+    kept_folder,
+    require_groups,
+    require_packages,
+)
 from recsys_spark.cli import JobResult
-from recsys_spark.config import Settings, step_root
-from recsys_spark.config.tree import BenchmarkSettings
-from recsys_spark.errors import ConfigError
+from recsys_spark.config import BenchmarkSettings, Settings, dataset_slug, step_root
+from recsys_spark.config.benchmark import PARTS
+from recsys_spark.errors import ConfigError, DataError
+from recsys_spark.pages import put_between
 from recsys_spark.session import build_session
 from recsys_spark.tracking.provenance import provenance
+from recsys_spark.tracking.run import Tracker, track
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 log = logging.getLogger(__name__)
 
+RECORD, TABLE = "record.json", "table.md"
+MARK = "benchmark"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The job's own arguments; each stands for a setting of its section."""
-    parser.add_argument("--rank", type=int, help="width of both contenders' factors (benchmark.rank)")
-    parser.add_argument("--repeats", type=int, help="measurements of each contender (benchmark.repeats)")
+    parser.add_argument("--rank", type=int, help="width of all contenders' factors (benchmark.rank)")
+    parser.add_argument("--repeats", type=int, help="measurements of the two that are compared (benchmark.repeats)")
     parser.add_argument(
-        "--kernels", action="store_true", help="measure the half-sweep beside sgemm instead: no data, no fit"
+        "--contenders", metavar="A,B,...", help="who is measured, or all (benchmark.contenders, benchmark.models)"
     )
+    meanings = {
+        "compare": "times, errors, memory of every contender",
+        "curves": "validation RMSE against seconds, with the comparison",
+        "heap": "the smallest heap in which a fit completes (slow)",
+        "scaling": "an iteration against ratings, rank and cores (slow)",
+        "kernels": "the half-sweep beside sgemm",
+    }
+    for part in PARTS:
+        told = f"measure {meanings[part]}; without any of these, what benchmark.sections says"
+        parser.add_argument(f"--{part}", action="store_true", help=told)
+    parser.add_argument("--fresh", action="store_true", help="measure anew what was measured before")
     parser.add_argument(
-        "--scaling", action="store_true", help="measure BlockALS's iteration on shares of the data set's users instead"
+        "--write-table",
+        nargs=2,
+        metavar=("FILE", "RECORD"),
+        help="measure nothing: put a record's tables between the marks <!-- benchmark:begin/end --> of a Markdown file",
     )
 
 
 def run(spark: SparkSession, settings: Settings, args: argparse.Namespace, *, keep_session: bool = False) -> JobResult:
-    """Measure, and write the record as ``{workdir}/{data set}/benchmark/runs/TIME-COMMIT.json``.
+    """Measure, and write ``{workdir}/{data set}/benchmark/runs/TIME-COMMIT``: record.json, table.md, figures.
+
+    Outcomes of processes are kept in ``benchmark/processes`` as each ends: the same command, after it was cut short,
+    goes on from there.
 
     Parameters
     ----------
@@ -58,44 +90,61 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace, *, ke
     Raises
     ------
     ConfigError
-        ``--rank`` or ``--repeats`` is out of range.
+        An argument is out of range, a contender wants feature groups that there are not, or the file of
+        ``--write-table`` has no marks.
     EnvironmentProblem
-        No /proc to read memory from, or a measured process failed.
+        No /proc to read memory from, a contender's package is missing, or a measured process failed.
     NotPublishedError, DataError
         As `data.prepare`.
     """
+    if args.write_table:
+        return _write_table(spark, *args.write_table)
     options = options_of(settings, args)
-    about = {"provenance": provenance(spark), "options": options.model_dump(mode="json")}
-    if args.kernels:
+    about = provenance(spark)
+    record: dict[str, Any] = {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "dataset": settings.dataset,
+        "provenance": about,
+        "options": options.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json"),
+    }
+    metrics: dict[str, float] = {}
+    told = []
+    if set(options.sections) != {"kernels"}:
+        require_proc()
+        require_packages(options.chosen)
+        prepared = prepare(spark, settings, args)
+        require_groups(options.chosen, prepared.groups)
+        kept = Kept(_folder(spark, settings), about)
+        if args.fresh:
+            kept.forget()
+        if not keep_session:
+            spark.stop()
+        found = measure_all(Bench(settings, options, prepared, kept), options)
+        record |= record_of(found, options, prepared)
+        metrics |= metrics_of(record)
+        told.append(summary(record))
+    if "kernels" in options.sections:
         speeds = kernel_speeds(options.kernel_ranks, options.kernel_ratings)
-        metrics, summary = kernel_metrics(speeds), kernel_summary(speeds)
-        record: dict[str, Any] = {"kernels": [asdict(speed) for speed in speeds]}
-        path = _write(spark, settings, {**about, **record})
-        return JobResult(metrics, {"record": path, **_identity(about)}, summary)
-
-    require_proc()
-    prepared = prepare(spark, settings, args)
-    if args.scaling:
-        return _scaling(spark, settings, options, prepared, about)
-    if not keep_session:
-        spark.stop()
-    with tempfile.TemporaryDirectory(prefix="recsys-spark-kernels-") as kernels:
-        found = compare(settings, options, prepared, kernels)
-    chosen = {"settings": settings.model_dump(mode="json"), "dataset": settings.dataset}
-    with _session(spark, keep_session) as open_spark:
-        path = _write(open_spark, settings, {**about, **chosen, **found.record()})
-    outputs = {"record": path, "blas": found.blas, **_identity(about)}
-    return JobResult(found.metrics(), outputs, found.summary())
+        record["kernels"] = [asdict(speed) for speed in speeds]
+        metrics |= kernel_metrics(speeds)
+        told.append(kernel_summary(speeds))
+    with _session(spark, keep_session) as opened:
+        outputs = _publish(opened, settings, record, metrics)
+    return JobResult(metrics, {**outputs, **_identity(about)}, "\n".join([*told, f"Record    {outputs['record']}"]))
 
 
-def _scaling(
-    spark: SparkSession, settings: Settings, options: BenchmarkSettings, prepared: Prepared, about: dict[str, Any]
-) -> JobResult:
-    ratings = lake.read_table(spark, prepared.data, KNOWN)
-    ours = Ours(spark, prepared.features, settings.train.model_copy(update={"rank": options.rank}))
-    found = iteration_seconds(ours, ratings, options.shares, options.iterations)
-    path = _write(spark, settings, {**about, "scaling": [asdict(scaled) for scaled in found]})
-    return JobResult(scaling_metrics(found), {"record": path, **_identity(about)}, scaling_summary(found))
+def measure_all(bench: Bench, options: BenchmarkSettings) -> Found:
+    """The sections that measure processes, one after the other."""
+    found = Found()
+    choose_blocks(bench, found)
+    if {"compare", "curves"} & set(options.sections):
+        compare(bench, found)
+    if "heap" in options.sections:
+        smallest_heaps(bench, found)
+    if "scaling" in options.sections:
+        scale(bench, found)
+    return found
 
 
 def options_of(settings: Settings, args: argparse.Namespace) -> BenchmarkSettings:
@@ -107,17 +156,22 @@ def options_of(settings: Settings, args: argparse.Namespace) -> BenchmarkSetting
         An argument is out of range.
     """
     given = {name: getattr(args, name) for name in ("rank", "repeats") if getattr(args, name) is not None}
+    if args.contenders:
+        given["contenders"] = [name.strip() for name in args.contenders.split(",") if name.strip()]
+    sections = [part for part in PARTS if getattr(args, part)]
+    if sections:
+        given["sections"] = sections
     try:
         return BenchmarkSettings.model_validate(settings.benchmark.model_dump() | given)
     except ValidationError as error:
-        found = [f"--{e['loc'][0]}: {e['msg']}, found {e['input']!r}" for e in error.errors()]
+        found = [f"--{e['loc'][0]}: {e['msg']}, found {e['input']!r}" if e["loc"] else e["msg"] for e in error.errors()]
         raise ConfigError("; ".join(found)) from None
 
 
 @contextmanager
 def _session(spark: SparkSession, kept: bool) -> Iterator[SparkSession]:
-    """A session to write the record with: the one that was kept, or a new one."""
-    if kept:
+    """A session to write the record with: the one that was kept or is still open, or a new one."""
+    if kept or spark.sparkContext._jsc is not None:
         yield spark
         return
     opened = build_session("recsys_spark benchmark")
@@ -127,17 +181,79 @@ def _session(spark: SparkSession, kept: bool) -> Iterator[SparkSession]:
         opened.stop()
 
 
-def _write(spark: SparkSession, settings: Settings, record: dict[str, Any]) -> str:
-    now = datetime.now(timezone.utc)
-    commit = record["provenance"].get("git.commit", "")[:12]
-    name = "-".join(filter(None, [now.strftime("%Y%m%dT%H%M%SZ"), commit]))
-    path = f"{step_root(settings, 'benchmark')}/runs/{name}.json"
-    text = json.dumps({"created": now.isoformat(timespec="seconds"), **record}, indent=2, ensure_ascii=False)
-    lake.write_text(spark, path, text + "\n")
-    return path
+def _folder(spark: SparkSession, settings: Settings) -> Path:
+    local = lake.local_path(spark, step_root(settings, "benchmark"))
+    return kept_folder(local, dataset_slug(settings.dataset))
 
 
-def _identity(about: dict[str, Any]) -> dict[str, str]:
+def _publish(
+    spark: SparkSession, settings: Settings, record: dict[str, Any], metrics: Mapping[str, float]
+) -> dict[str, str]:
+    """Write record, table and figures by one rename, and tell MLflow: a run, and one nested for each contender."""
+    about = record["provenance"]
+    name = "-".join(filter(None, [_stamp(record["created"]), about.get("git.commit", "")[:12]]))
+    root = f"{step_root(settings, 'benchmark')}/runs"
+    with tempfile.TemporaryDirectory(prefix="recsys-spark-benchmark-") as scratch:
+        folder = Path(scratch) / name
+        folder.mkdir()
+        (folder / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if "contenders" in record:
+            from recsys_spark.benchmark.figures import drawn
+            from recsys_spark.evaluate.figures import save_figures
+
+            (folder / TABLE).write_text(markdown(record, shown(record)), encoding="utf-8")
+            save_figures(drawn(record), folder / "figures")
+        lake.copy_from_local(spark, folder, f"{root}/._tmp-{name}")
+        if not lake.commit_dir(spark, f"{root}/._tmp-{name}", f"{root}/{name}", RECORD):
+            raise DataError(f"{root}/{name} exists: another benchmark ended in the same second; run the command again")
+        outputs = {"record": f"{root}/{name}/{RECORD}"}
+        with track(settings, "benchmark") as tracker:
+            _log(tracker, settings, record, metrics, folder)
+            if tracker.run_id:
+                outputs["run_id"] = tracker.run_id
+    return outputs
+
+
+def _log(
+    tracker: Tracker, settings: Settings, record: Mapping[str, Any], metrics: Mapping[str, float], folder: Path
+) -> None:
+    tracker.log_settings(settings)
+    tracker.log_tags(record["provenance"])
+    tracker.log_metrics(metrics)
+    tracker.log_directory(folder)
+    for name, contender in record.get("contenders", {}).items():
+        params = {"kind": contender["kind"], "reg": contender["reg"], "plan": contender["plan"]}
+        numbers = {figure: spread["median"] for figure, spread in contender["figures"].items()}
+        curve = contender["curve"]
+        curves = {"validation_rmse": [p[2] for p in curve], "seconds": [p[1] for p in curve]} if curve else None
+        tracker.log_child(name, params, numbers, curves)
+
+
+def shown(record: Mapping[str, Any]) -> dict[str, str]:
+    """What a figure is worthless without: data set, commit, machine and date."""
+    about = record["provenance"]
+    commit = about.get("git.commit", "none")[:12] + (" and changes" if about.get("git.dirty") == "true" else "")
+    cores, memory = about.get("machine.cores", "?"), about.get("machine.memory_gib", "?")
+    return {
+        "data set": str(record["dataset"]).rstrip("/").rpartition("/")[2],
+        "commit": commit,
+        "machine": f"{about.get('machine.cpu', 'unknown')}, {cores} cores, {memory} GiB",
+        "date": record["created"][:10],
+    }
+
+
+def _write_table(spark: SparkSession, file: str, place: str) -> JobResult:
+    record = json.loads(lake.read_text(spark, place))
+    if "contenders" not in record:
+        raise ConfigError(f"{place} holds no contenders: it is the record of --kernels alone")
+    put_between(Path(file), MARK, markdown(record, shown(record)))
+    return JobResult(metrics_of(record), {"table": file}, f"the table is in {file}")
+
+
+def _stamp(created: str) -> str:
+    return datetime.fromisoformat(created).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _identity(about: Mapping[str, str]) -> dict[str, str]:
     """What a ratio is worthless without: commit and machine."""
-    tags = about["provenance"]
-    return {key: tags[key] for key in ("git.commit", "git.dirty", "machine.cpu", "machine.cores") if key in tags}
+    return {key: about[key] for key in ("git.commit", "git.dirty", "machine.cpu", "machine.cores") if key in about}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,34 +26,45 @@ _LAST = 15  # lines of a failed process's log that its error repeats
 
 @dataclass(frozen=True)
 class Measured:
-    """What a process found, and its memory."""
+    """What a process found, and its memory.
+
+    Attributes
+    ----------
+    peak : peak Σ PSS in bytes during the timed fits of Parquet that are not judged: the same work for every contender
+    between : median seconds between two samples
+    seconds : from its start to its end
+    """
 
     spec: Spec
     outcome: Outcome
-    samples: Sequence[Sample]
-
-    @property
-    def peak(self) -> int:
-        """Peak Σ PSS in bytes during the timed fits of Parquet: the same work for every contender."""
-        return peak(self.samples, [(p.start, p.end) for p in self.outcome.phases if p.source == "parquet"])
+    peak: int
+    between: float
+    seconds: float
 
 
-def measure(spec: Spec, *, interval: float, kernels: str) -> Measured:
+class ContenderFailed(EnvironmentProblem):
+    """A measured process failed, or took too long."""
+
+
+def measure(spec: Spec, *, interval: float, kernels: str, timeout: float | None = None) -> Measured:
     """Run a contender in a process tree of its own and sample the tree's memory until it ends.
 
     Parameters
     ----------
     interval : seconds between samples
     kernels : directory of compiled kernels; an empty one makes the process compile them
+    timeout : seconds after which the process is ended
 
     Raises
     ------
-    EnvironmentProblem
-        The process failed or said nothing; the message ends in the last lines of its log.
+    ContenderFailed
+        The process failed, said nothing or was ended; the message ends in the last lines of its log.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        began, late = time.perf_counter(), False
+        told = ["--spec", spec.model_dump_json(), "--parent", str(os.getpid())]
         process = subprocess.Popen(
-            [sys.executable, "-m", "recsys_spark.benchmark.contender", "--spec", spec.model_dump_json()],
+            [sys.executable, "-m", "recsys_spark.benchmark.contender", *told],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -61,20 +74,30 @@ def measure(spec: Spec, *, interval: float, kernels: str) -> Measured:
         )
         try:
             with Sampler(process.pid, interval) as sampler:
-                out, _ = process.communicate()
+                out, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            late, out = True, ""
         except BaseException:
             _end(process)
             raise
         log.seek(0)
         written = log.read()
     lines = out.strip().splitlines()
-    if process.returncode or not lines:
+    if late or process.returncode or not lines:
         tail = "\n".join(written.strip().splitlines()[-_LAST:])
-        raise EnvironmentProblem(
-            f"the measured process of {spec.contender} ended with code {process.returncode}; if memory was short, "
-            f"raise benchmark.driver_memory ({spec.driver_memory}). Its log ends:\n{tail}"
+        how = f"was ended after {timeout:.0f} s" if late else f"ended with code {process.returncode}"
+        raise ContenderFailed(
+            f"the measured process of {spec.name} {how}; if memory was short, raise benchmark.driver_memory "
+            f"({spec.driver_memory}). Its log ends:\n{tail}"
         )
-    return Measured(spec, Outcome.model_validate_json(lines[-1]), sampler.samples)
+    return _measured(spec, Outcome.model_validate_json(lines[-1]), sampler.samples, time.perf_counter() - began)
+
+
+def _measured(spec: Spec, outcome: Outcome, samples: Sequence[Sample], seconds: float) -> Measured:
+    spans = [(p.start, p.end) for p in outcome.phases if p.order.source == "parquet" and not p.order.judged]
+    costs = [b.at - a.at for a, b in itertools.pairwise(samples)]
+    return Measured(spec, outcome, peak(samples, spans), statistics.median(costs) if costs else 0.0, seconds)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -1,147 +1,159 @@
-"""The benchmark as a record (JSON), as flat metrics for the job's line, and as tables for people. No Spark here."""
+"""The record of a benchmark as tables for people: on the terminal and in Markdown. No Spark here."""
 
 from __future__ import annotations
 
 import io
-import math
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from recsys_spark.benchmark.kernels import KernelSpeed
-from recsys_spark.benchmark.launch import Measured
-from recsys_spark.benchmark.scaling import Scaled
-from recsys_spark.benchmark.spec import OURS, SPARK, TOP_N, Quality, SparkChoice
-from recsys_spark.benchmark.times import MEASURES, fit_times, measures, ratios, typical
+from recsys_spark.benchmark.notes import notes
+from recsys_spark.benchmark.spec import TOP_N
 
-WIDTH = 110
-_KEYS = {"ours": OURS, "spark": SPARK}
-_TITLES = {
-    "iteration": "iteration, s",
-    "build": "build, s (first in the process)",
-    "build_warm": "build again, s",
-    "build_derived": "build from a derived DataFrame, s",
-    "memory": "peak Σ PSS, GiB",
-    "transform": "predict the test rows, s",
-    "top_n": f"top {TOP_N} of every user to Parquet, s",
+WIDTH = 150
+Record = Mapping[str, Any]
+_GIB, _MB = 2.0**30, 1e6
+
+
+@dataclass(frozen=True)
+class Figure:
+    """How a figure is told.
+
+    Attributes
+    ----------
+    heading : of a column
+    meaning : of a row, unit included
+    unit : what its values are divided by
+    digits : after the point
+    """
+
+    heading: str
+    meaning: str
+    unit: float = 1.0
+    digits: int = 2
+
+    def show(self, value: float | None) -> str:
+        """A value as text."""
+        return "–" if value is None else f"{value / self.unit:,.{self.digits}f}"
+
+
+FIGURES = {
+    "build": Figure("build", "build from Parquet, first in the process, s"),
+    "build_warm": Figure("again", "build again, s"),
+    "build_derived": Figure("derived", "build from a derived DataFrame, s"),
+    "first_iteration": Figure("first it.", "first iteration, compiled before, s"),
+    "compile_cold": Figure("compiling", "compiling, in the first iteration on a new host, s"),
+    "iteration": Figure("iteration", "iteration, s"),
+    "fit": Figure("whole fit", "whole fit, reading and building included, s"),
+    "to_target": Figure("to target", "to pyspark.ml.ALS's best validation RMSE, s"),
+    "test_rmse": Figure("RMSE", "test RMSE", digits=4),
+    "test_mae": Figure("MAE", "test MAE", digits=4),
+    "memory": Figure("PSS, GiB", "peak Σ PSS, GiB", _GIB),
+    "heap": Figure("heap, GiB", "smallest heap, GiB", _GIB),
+    "shuffled": Figure("shuffled, MB", "bytes shuffled in a whole fit, MB", _MB, 1),
+    "moved": Figure("broadcast, MB", "bytes exchanged by broadcast in a whole fit, MB", _MB, 1),
+    "transform": Figure("transform", "predict the test rows, s"),
+    "top_n": Figure(f"top {TOP_N}", f"top {TOP_N} of every user, s"),
+    "save": Figure("save", "save, s"),
+    "load": Figure("load", "load, s"),
 }
+_FITTING = (
+    "build",
+    "build_warm",
+    "build_derived",
+    "first_iteration",
+    "iteration",
+    "fit",
+    "to_target",
+    "test_rmse",
+    "test_mae",
+)
+_USING = ("memory", "heap", "shuffled", "moved", "transform", "top_n", "save", "load", "compile_cold")
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One setting of pyspark.ml.ALS in the sweep; seconds.
+def summary(record: Record) -> str:
+    """Tables for the terminal."""
+    out = io.StringIO()
+    console = Console(file=out, width=WIDTH)
+    if record["contenders"]:
+        console.print(_opening(record) + "\n", highlight=False, soft_wrap=True)
+        if record["trials"]:
+            console.print(_trials(record))
+        for title, names in (("Fitting: seconds and errors", _FITTING), ("Using: memory, bytes and seconds", _USING)):
+            head, rows = contender_rows(record, names)
+            console.print(_table(title, head, rows))
+        if record["ratios"]:
+            console.print(_table(_ratio_title(record), *ratio_rows(record)))
+        console.print("\n".join(f"- {note}" for note in _notes(record)), highlight=False, soft_wrap=True)
+    if record["scaling"]:
+        console.print(_table("Seconds of an iteration", *scaling_rows(record)))
+    return out.getvalue()
 
-    Attributes
+
+def markdown(record: Record, about: Mapping[str, str]) -> str:
+    """The tables, what ran, and what is unfair, for a page.
+
+    Parameters
     ----------
-    first : T(1), building included
-    iteration : of each further one
-    fit : of a whole fit of ten iterations, reckoned from the two
+    about : what ran, by name: data set, commit, machine, date
     """
+    names = [n for n in (*_FITTING, *_USING) if any(n in c["figures"] for c in record["contenders"].values())]
+    parts = [_opening(record), "", "; ".join(f"{name} {value}" for name, value in about.items()) + ".", ""]
+    parts += _markdown_table(*contender_rows(record, names, across=False))
+    if record["ratios"]:
+        parts += ["", f"{_ratio_title(record)}:", "", *_markdown_table(*ratio_rows(record))]
+    if record["scaling"]:
+        parts += ["", "Seconds of an iteration:", "", *_markdown_table(*scaling_rows(record))]
+    parts += ["", "What is unfair:", "", *(f"- {note}" for note in _notes(record))]
+    return "\n".join(parts) + "\n"
 
-    choice: SparkChoice
-    first: float
-    iteration: float
-    fit: float
+
+def contender_rows(record: Record, names: Sequence[str], *, across: bool = True) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows, a contender a row, or a figure a row where not `across`; published figures come last."""
+    told = {name: _values(contender) for name, contender in record["contenders"].items()}
+    told |= {name: dict(reference) for name, reference in record["published"].items()}
+    shown = [name for name in names if any(values.get(name) is not None for values in told.values())]
+    if across:
+        head = ["", "λ·n", *(FIGURES[name].heading for name in shown)]
+        return head, [
+            [name, _reg(record, name), *(FIGURES[figure].show(values.get(figure)) for figure in shown)]
+            for name, values in told.items()
+        ]
+    head = ["", *(f"{name}{_reg(record, name, ', λ ')}" for name in told)]
+    return head, [
+        [FIGURES[name].meaning, *(FIGURES[name].show(values.get(name)) for values in told.values())] for name in shown
+    ]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """All that was measured of the two contenders.
+def ratio_rows(record: Record) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows: a figure's ratio, its least and greatest, over so many repeats."""
+    rows = [
+        [FIGURES[name].meaning, *(f"{ratio[key]:.2f}" for key in ("median", "min", "max")), str(len(ratio["values"]))]
+        for name, ratio in record["ratios"].items()
+    ]
+    return ["", "median", "min", "max", "repeats"], rows
 
-    Attributes
-    ----------
-    ours, spark : one a repeat, in order
-    cold : BlockALS where nothing was compiled before
-    sweep : settings of pyspark.ml.ALS that were tried, empty where there was but one
-    rows : ratings by part
-    oracle_rmse : see `data.Prepared`
-    """
 
-    ours: Sequence[Measured]
-    spark: Sequence[Measured]
-    cold: Measured
-    sweep: Sequence[Trial]
-    rows: Mapping[str, int]
-    oracle_rmse: float | None
-
-    def quality(self) -> dict[str, Quality]:
-        """The scored fits, by contender: those of the last repeat."""
-        scored = {run.spec.contender: run.outcome.quality for run in (self.ours[-1], self.spark[-1])}
-        return {name: quality for name, quality in scored.items() if quality is not None}
-
-    def metrics(self) -> dict[str, float]:
-        """Numbers by dotted name; ``ratios.NAME`` (a median), .min and .max are pyspark.ml.ALS over BlockALS."""
-        out: dict[str, float] = {}
-        for name, ratio in ratios(self.ours, self.spark).items():
-            out |= {f"ratios.{name}": ratio.median, f"ratios.{name}.min": ratio.low, f"ratios.{name}.max": ratio.high}
-        for key, runs in zip(_KEYS, (self.ours, self.spark), strict=True):
-            out |= {f"{key}.{name}": typical(runs, name) for name in (*MEASURES, "first_extra")}
-        out["compile.cold"] = fit_times(self.cold.outcome)["compile"]
-        out["compile.warm"] = typical(self.ours, "compile")
-        quality = self.quality()
-        for key, name in _KEYS.items():
-            found = quality[name]
-            out |= {f"{key}.test_rmse": found.test_rmse, f"{key}.fit_iterations": found.iterations}
-            out[f"{key}.fit_seconds"] = found.seconds
-            if self.oracle_rmse is not None:
-                out[f"{key}.above_oracle"] = found.test_rmse / self.oracle_rmse - 1
-        if self.oracle_rmse is not None:
-            out["oracle_rmse"] = self.oracle_rmse
-        return out
-
-    def record(self) -> dict[str, Any]:
-        """Everything, as JSON-able values; NaN is None."""
-        return {
-            "metrics": plain(self.metrics()),
-            "ratios": {name: plain({"values": r.values}) for name, r in ratios(self.ours, self.spark).items()},
-            "rows": dict(self.rows),
-            "oracle_rmse": self.oracle_rmse,
-            "blas": self.blas,
-            "sweep": [plain(asdict(t) | {"choice": t.choice.model_dump()}) for t in self.sweep],
-            "runs": {
-                "cold": _run(self.cold),
-                OURS: [_run(run) for run in self.ours],
-                SPARK: [_run(run) for run in self.spark],
-            },
-        }
-
-    @property
-    def blas(self) -> str:
-        """The BLAS class that Spark found."""
-        return self.spark[-1].outcome.blas or "none"
-
-    def summary(self) -> str:
-        """Tables for people."""
-        out = io.StringIO()
-        console = Console(file=out, width=WIDTH)
-        spec = self.spark[-1].spec
-        choice, numbers = spec.spark, self.metrics()
-        console.print(
-            f"{self.rows['train']:,} training ratings, rank {spec.train.rank}, {spec.cores} cores, "
-            f"{spec.driver_memory} of driver memory each, {len(self.ours)} repeats\n"
-            f"pyspark.ml.ALS: {choice.blocks} blocks, ratings {'' if choice.cache else 'not '}cached, {self.blas}\n"
-        )
-        if self.sweep:
-            console.print(_sweep_table(self.sweep, choice))
-        console.print(_ratio_table(self))
-        console.print(
-            f"Compiling in the first iteration: {numbers['compile.cold']:.2f} s cold, "
-            f"{numbers['compile.warm']:.2f} s from the cache"
-        )
-        oracle = numbers.get("oracle_rmse")
-        quality = self.quality()
-        for key, name in _KEYS.items():
-            found = quality[name]
-            above = "" if oracle is None else f", {numbers[f'{key}.above_oracle']:.2%} above the oracle's {oracle:.4f}"
-            console.print(
-                f"{name}: test RMSE {found.test_rmse:.4f} after {found.iterations} iterations in "
-                f"{found.seconds:.1f} s{above}"
-            )
-        return out.getvalue()
+def scaling_rows(record: Record) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows: a point a row, a contender a column; were it linear, ns a rating would not change."""
+    points: dict[tuple[str, float], dict[str, float | None]] = {}
+    ratings: dict[tuple[str, float], int] = {}
+    names = list(dict.fromkeys(point["contender"] for point in record["scaling"]))
+    for point in record["scaling"]:
+        key = (point["axis"], point["at"])
+        points.setdefault(key, {})[point["contender"]] = point["seconds"]
+        ratings[key] = point["ratings"]
+    head = ["", *names, *(f"{name}, ns a rating" for name in names)]
+    rows = []
+    for (axis, at), seconds in points.items():
+        found = [seconds.get(name) for name in names]
+        each = ["–" if s is None else f"{1e9 * s / max(ratings[axis, at], 1):,.0f}" for s in found]
+        rows.append([f"{axis} {at:,.0f}", *("–" if s is None else f"{s:.3f}" for s in found), *each])
+    return head, rows
 
 
 def kernel_metrics(speeds: Sequence[KernelSpeed]) -> dict[str, float]:
@@ -155,79 +167,78 @@ def kernel_metrics(speeds: Sequence[KernelSpeed]) -> dict[str, float]:
 
 def kernel_summary(speeds: Sequence[KernelSpeed]) -> str:
     """A table for people."""
-    table = Table(title="half_sweep beside sgemm, one thread", title_justify="left")
-    for heading in ("rank", "ratings", "seconds", "useful GF/s", "sgemm GF/s", "share"):
-        table.add_column(heading, justify="right")
-    for s in speeds:
-        row = (s.rank, f"{s.ratings:,}", f"{s.seconds:.3f}", f"{s.gflops:.1f}", f"{s.sgemm:.1f}", f"{s.share:.1%}")
-        table.add_row(*map(str, row))
-    return _printed(table)
-
-
-def _printed(table: Table) -> str:
+    rows = [
+        [str(s.rank), f"{s.ratings:,}", f"{s.seconds:.3f}", f"{s.gflops:.1f}", f"{s.sgemm:.1f}", f"{s.share:.1%}"]
+        for s in speeds
+    ]
+    head = ["rank", "ratings", "seconds", "useful GF/s", "sgemm GF/s", "share"]
     out = io.StringIO()
-    Console(file=out, width=WIDTH).print(table)
+    Console(file=out, width=WIDTH).print(_table("half_sweep beside sgemm, one thread", head, rows))
     return out.getvalue()
 
 
-def scaling_metrics(found: Sequence[Scaled]) -> dict[str, float]:
-    """Flat numbers of `scaling.iteration_seconds`, by share of the users."""
-    return {
-        f"scaling.share_{s.share:g}.{name}": float(getattr(s, name))
-        for s in found
-        for name in ("ratings", "seconds", "compute")
-    }
+def _opening(record: Record) -> str:
+    terms, rows = record["terms"], record.get("rows", {})
+    spark = ""
+    if terms["choice"]:
+        cached = "cached" if terms["choice"]["cache"] else "not cached"
+        spark = f" pyspark.ml.ALS: {terms['choice']['blocks']} blocks, ratings {cached}, {terms['blas']}."
+    oracle = "" if record["oracle_rmse"] is None else f" Oracle RMSE {record['oracle_rmse']:.4f}."
+    target = record["target"]
+    aim = ""
+    if target is not None:
+        aim = (
+            f" Target: validation RMSE {target['rmse']:.4f}, that of {target['contender']} after "
+            f"{target['iterations']} iterations."
+        )
+    return (
+        f"{rows.get('train', 0):,} training ratings, rank {terms['rank']}, {terms['max_iter']} iterations, "
+        f"{terms['cores']} cores, {terms['driver_memory']} of heap each.{spark}{aim}{oracle}"
+    )
 
 
-def scaling_summary(found: Sequence[Scaled]) -> str:
-    """A table for people: were an iteration linear in ratings, the last column would be constant."""
-    table = Table(title="BlockALS: an iteration by number of ratings", title_justify="left")
-    for heading in ("ratings", "seconds", "of these arithmetic", "ns a rating"):
-        table.add_column(heading, justify="right")
-    for s in found:
-        each = 1e9 * s.seconds / s.ratings if s.ratings else math.nan
-        table.add_row(f"{s.ratings:,}", f"{s.seconds:.2f}", f"{s.compute:.2f}", f"{each:.0f}")
-    return _printed(table)
+def _notes(record: Record) -> list[str]:
+    published = [f"{name}: {found['note']}" for name, found in record["published"].items() if found["note"]]
+    return [*notes(record["contenders"]), *published]
 
 
-def plain(value: Any) -> Any:
-    """Values with None for numbers that JSON lacks."""
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _values(contender: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: spread["median"] for name, spread in contender["figures"].items()}
 
 
-def _run(run: Measured) -> dict[str, Any]:
-    costs = [b.at - a.at for a, b in zip(run.samples, run.samples[1:], strict=False)]
-    return {
-        "spec": run.spec.model_dump(mode="json"),
-        "outcome": run.outcome.model_dump(mode="json"),
-        "measures": plain(measures(run)),
-        "samples": len(run.samples),
-        "seconds_between_samples": plain(statistics.median(costs) if costs else math.nan),
-    }
+def _reg(record: Record, name: str, before: str = "") -> str:
+    reg = record["contenders"].get(name, {}).get("reg")
+    return "" if reg is None else f"{before}{reg:g}"
 
 
-def _sweep_table(sweep: Sequence[Trial], best: SparkChoice) -> Table:
-    table = Table(title="pyspark.ml.ALS, tried once each", title_justify="left")
-    for heading in ("blocks", "ratings", "one iteration, s", "each further, s", "ten, s", ""):
-        table.add_column(heading, justify="right")
-    for trial in sweep:
-        cells = [f"{value:.2f}" for value in (trial.first, trial.iteration, trial.fit)]
-        mark = "best" if trial.choice == best else ""
-        table.add_row(str(trial.choice.blocks), "cached" if trial.choice.cache else "not cached", *cells, mark)
+def _ratio_title(record: Record) -> str:
+    terms = record["terms"]
+    return f"How many times as much {terms['baseline']} takes as {terms['ours']}"
+
+
+def _trials(record: Record) -> Table:
+    rows = [
+        [
+            str(trial["choice"]["blocks"]),
+            "cached" if trial["choice"]["cache"] else "not cached",
+            *(f"{trial[name]:.2f}" for name in ("first", "iteration", "fit")),
+            "best" if trial["choice"] == record["terms"]["choice"] else "",
+        ]
+        for trial in record["trials"]
+    ]
+    head = ["blocks", "ratings", "one iteration, s", "each further, s", "ten, s", ""]
+    return _table("pyspark.ml.ALS, tried once each", head, rows)
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for at, heading in enumerate(head):
+        table.add_column(heading, justify="right" if at else "left")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def _ratio_table(comparison: Comparison) -> Table:
-    table = Table(title="Medians, and how many times as much pyspark.ml.ALS takes", title_justify="left")
-    for heading in ("", OURS, SPARK, "ratio", "min", "max"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, ratio in ratios(comparison.ours, comparison.spark).items():
-        unit = 2.0**30 if name == "memory" else 1.0
-        values = [typical(runs, name) / unit for runs in (comparison.ours, comparison.spark)]
-        cells = [f"{value:.2f}" for value in (*values, ratio.median, ratio.low, ratio.high)]
-        table.add_row(_TITLES[name], *cells)
-    return table
+def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]

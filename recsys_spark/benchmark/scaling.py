@@ -1,51 +1,35 @@
-"""Seconds of an iteration of BlockALS against the number of ratings: fits to shares of the users. Driver."""
+"""Seconds of an iteration against the number of ratings, the rank and the cores: a process a point. Driver."""
 
 from __future__ import annotations
 
-import logging
-import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import os
 
-from pyspark.sql import functions as F
+from recsys_spark.benchmark.schedule import Bench, Found
+from recsys_spark.benchmark.spec import FitOrder
 
-from recsys_spark.schema import USER
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
-
-    from recsys_spark.benchmark.ours import Ours
-
-log = logging.getLogger(__name__)
-
-_BUCKETS = 1 << 20
+RATINGS, RANK, CORES = "ratings", "rank", "cores"
+AXES = (RATINGS, RANK, CORES)
 
 
-@dataclass(frozen=True)
-class Scaled:
-    """A fit to a share of the users.
+def scale(bench: Bench, found: Found) -> None:
+    """Measure each contender of `scaled` at every point of every axis, all else as in the comparison.
 
-    Attributes
-    ----------
-    ratings : training and validation ratings together
-    seconds : the median of the iterations after the first, which may compile
-    compute : likewise, of arithmetic on blocks alone
+    A point that lies on several axes is measured once. Cores that this machine does not have are left out.
     """
-
-    share: float
-    ratings: int
-    seconds: float
-    compute: float
-
-
-def iteration_seconds(ours: Ours, ratings: DataFrame, shares: Sequence[float], iterations: int) -> list[Scaled]:
-    """Fit each share, the smallest first. The users of a share are those whose hash is small, so shares are nested."""
-    found = []
-    for share in sorted(shares):
-        part = ratings.where(F.pmod(F.xxhash64(USER), F.lit(_BUCKETS)) < round(share * _BUCKETS))
-        history = ours.fit(part, 1 + iterations).trained.history.slice(1)
-        medians = (statistics.median(history[name].to_pylist()) for name in ("seconds", "seconds_compute"))
-        found.append(Scaled(share, part.count(), *medians))
-        log.info("%s ratings: %.2f s an iteration", f"{found[-1].ratings:,}", found[-1].seconds)
-    return found
+    options, fits = bench.options, [FitOrder(max_iter=n) for n in (1, 1 + bench.options.iterations)]
+    here = len(os.sched_getaffinity(0))
+    for name in options.scaled:
+        for share in sorted(options.shares):
+            run = bench.run(bench.spec(name, fits, share=share), f"scaling to {share:.1%} of the users")
+            found.scaled.append((name, RATINGS, float(run.outcome.ratings), run))
+        for rank in options.ranks:
+            spec = bench.spec(name, fits)
+            train = spec.plan.train.model_copy(update={"rank": rank})
+            run = bench.run(bench.spec(name, fits, train=train), f"scaling to rank {rank}")
+            found.scaled.append((name, RANK, float(rank), run))
+        for cores in options.core_counts:
+            if cores > here:
+                bench.progress.spare(1)
+                continue
+            run = bench.run(bench.spec(name, fits, cores=cores), f"scaling to {cores} cores")
+            found.scaled.append((name, CORES, float(cores), run))

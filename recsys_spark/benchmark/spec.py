@@ -7,10 +7,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from recsys_spark.als.settings import AlsSettings
+from recsys_spark.config import GraphSpec
 
-Contender = Literal["BlockALS", "pyspark.ml.ALS"]
-OURS: Contender = "BlockALS"
-SPARK: Contender = "pyspark.ml.ALS"
+Kind = Literal["blockals", "pyspark", "cmfrec", "implicit"]
 Source = Literal["parquet", "derived"]
 
 KNOWN, TEST = "known", "test"
@@ -36,40 +35,116 @@ class SparkChoice(_Message):
     cache: bool
 
 
-class FitOrder(_Message):
-    """One timed fit: `max_iter` iterations, none of them left out, of the ratings as Parquet has them or `derived`."""
-
-    max_iter: int
-    source: Source = "parquet"
-
-
-class Spec(_Message):
-    """What one process measures, from the start of its session to its end.
+class Plan(_Message):
+    """The model that a contender fits.
 
     Attributes
     ----------
-    data, features : paths of the published versions
-    train : settings of BlockALS; its rank is that of both
+    train : settings of BlockALS; its rank and seed are everybody's
+    groups : feature groups that it gets; None: all there are
+    graph : edges between items, made of their features before the clock starts; None: none
+    offset : what pyspark.ml.ALS's ratings are taken less
+    reg : λ·n of both sides (regParam); None: as `train` says
     spark : of pyspark.ml.ALS alone
-    reg : regParam of pyspark.ml.ALS
-    fits : timed one after the other in the one session
-    quality : iterations of pyspark.ml.ALS for a last fit that is scored on the test fold (BlockALS: as `train` says,
-        with early stopping); None: no such fit
-    cores, driver_memory : of its session, which is local
-    conf : further properties of its session
     """
 
-    contender: Contender
+    kind: Kind
+    train: AlsSettings
+    groups: tuple[str, ...] | None = ()
+    graph: GraphSpec | None = None
+    offset: Literal["none", "mean", "biases"] = "none"
+    reg: float | None = None
+    spark: SparkChoice = SparkChoice(blocks=10, cache=False)
+
+
+class FitOrder(_Message):
+    """One timed fit: all of `max_iter` iterations, of the ratings as Parquet has them or `derived`.
+
+    Attributes
+    ----------
+    reg : another λ than the plan's
+    judged : its RMSE is asked for; such fits are not part of iteration, build or memory
+    served : and what it takes to use the model
+    """
+
+    max_iter: int
+    source: Source = "parquet"
+    reg: float | None = None
+    judged: bool = False
+    served: bool = False
+
+
+class Spec(_Message):
+    """What one process measures, from the start of its session to its end; the key that its outcome is kept under.
+
+    Attributes
+    ----------
+    name : of the contender
+    data, features : paths of the published versions
+    fits : timed one after the other in the one session
+    cores, driver_memory : of its session, which is local; the heap is the JVM's, where there is one
+    conf : further properties of its session
+    share : of the users that are fitted to
+    turn : tells measurements of the same thing apart
+    """
+
+    name: str
+    plan: Plan
     data: str
     features: str
-    train: AlsSettings
-    spark: SparkChoice
-    reg: float
     fits: tuple[FitOrder, ...]
-    quality: int | None = None
     cores: int
     driver_memory: str
     conf: dict[str, str] = {}
+    share: float = 1.0
+    turn: str = "1"
+
+
+class Judged(_Message):
+    """RMSE and MAE in rating units, clipped to the training ratings' range.
+
+    Attributes
+    ----------
+    rows, unknown : test rows, and those of them without a prediction (the training mean stands in)
+    validation_rmse : None where nothing is held out
+    """
+
+    validation_rmse: float | None
+    test_rmse: float
+    test_mae: float
+    rows: int
+    unknown: int
+
+
+class Served(_Message):
+    """Seconds that it takes to use a model; None: it has no such thing.
+
+    Attributes
+    ----------
+    transform : to predict all test rows, written nowhere
+    top_n : to write the `TOP_N` best items of every user as Parquet; what a user has seen is not left out, as
+        pyspark.ml.ALS cannot
+    save, load : to a local directory and back, factors counted
+    """
+
+    transform: float | None = None
+    top_n: float | None = None
+    save: float | None = None
+    load: float | None = None
+
+
+class Course(_Message):
+    """What a fit tells of itself, a number an iteration; empty where it keeps no history.
+
+    Attributes
+    ----------
+    seconds, validation : of each iteration, and RMSE after it
+    moved : bytes of rows that were exchanged without a shuffle
+    """
+
+    seconds: tuple[float, ...] = ()
+    validation: tuple[float | None, ...] = ()
+    moved: float = 0.0
 
 
 class Phase(_Message):
@@ -78,48 +153,36 @@ class Phase(_Message):
     Attributes
     ----------
     start, end : seconds on the system's monotonic clock
-    history : seconds of each iteration as the fit itself tells (BlockALS)
     left : seconds to count the factors afterwards: near 0 where the fit was not lazy; not part of the fit's time
+    shuffled : bytes that Spark wrote to shuffles meanwhile; None: no Spark
     """
 
-    max_iter: int
-    source: Source
+    order: FitOrder
     start: float
     end: float
-    history: tuple[float, ...] = ()
     left: float = 0.0
+    shuffled: int | None = None
+    course: Course = Course()
+    judged: Judged | None = None
+    served: Served | None = None
 
     @property
     def seconds(self) -> float:
-        """Wall time."""
+        """Wall time, reading included."""
         return self.end - self.start
 
 
-class Quality(_Message):
-    """A whole fit and its RMSE on the test fold, in rating units, clipped to the training ratings' range.
+class Outcome(_Message):
+    """What a process found.
 
     Attributes
     ----------
-    rows, unknown : test rows, and those of them whose user or item it does not know (the training mean stands in)
-    transform : seconds to predict all test rows once more, written nowhere
-    top_n : seconds to write the `TOP_N` best items of every user as Parquet; what a user has seen is not left out, as
-        pyspark.ml.ALS cannot
+    session : seconds to open it
+    blas : class of the BLAS that pyspark.ml.ALS found
     """
-
-    test_rmse: float
-    rows: int
-    unknown: int
-    iterations: int
-    seconds: float
-    transform: float
-    top_n: float
-
-
-class Outcome(_Message):
-    """What a process found."""
 
     session: float
     phases: tuple[Phase, ...]
-    quality: Quality | None = None
+    ratings: int = 0
     blas: str | None = None
     versions: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""From timed fits to what is claimed: build, iteration, memory of each contender, and their ratios. No Spark here."""
+"""From timed fits to figures: build, iteration, memory, … of each contender, and their ratios. No Spark here."""
 
 from __future__ import annotations
 
@@ -6,17 +6,31 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from recsys_spark.benchmark.launch import Measured
-from recsys_spark.benchmark.spec import Outcome
+from recsys_spark.benchmark.spec import Outcome, Phase
 
-MEASURES = ("iteration", "build", "build_warm", "build_derived", "memory", "transform", "top_n")
-"""What is compared; seconds, but for memory (bytes); the last two of the scored fits alone."""
+COMPARED = (
+    "iteration",
+    "build",
+    "build_warm",
+    "build_derived",
+    "first_iteration",
+    "fit",
+    "memory",
+    "shuffled",
+    "transform",
+    "top_n",
+    "save",
+    "load",
+)
+"""Figures that ratios are made of; seconds, but for memory and shuffled (bytes)."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as much pyspark.ml.ALS takes, over the repeats; the median is the claim."""
+    """How many times as much the baseline takes, over the repeats; the median is the claim."""
 
     values: tuple[float, ...]
 
@@ -36,58 +50,111 @@ class Ratio:
         return max(self.values, default=math.nan)
 
 
+class Point(NamedTuple):
+    """RMSE on the held-out ratings after so many seconds of a fit, reading and building included."""
+
+    iterations: int
+    seconds: float
+    rmse: float
+
+
 def fit_times(outcome: Outcome) -> dict[str, float]:
-    """Seconds by measure, NaN where the process timed nothing that tells.
+    """Seconds by figure, NaN where the process timed nothing that tells.
 
     - ``build``: T(0 iterations) from Parquet, the first fit of the process; ``build_warm``: the second such;
     - ``build_derived``: T(0) from a DataFrame that is no bare Parquet scan;
     - ``iteration``: (T(1 + n) − T(1)) / n;
-    - ``first_extra``: T(1) − T(0) − an iteration: what the first one takes longer;
-    - ``compile``: the same as the fit's own history tells it (BlockALS): the first iteration less the median of others.
+    - ``first_iteration``: T(1) − T(0), of warm fits;
+    - ``compile``: the first iteration of the process less the median of those that were not the first of their fit, as
+      the fits' own history tells them.
     """
     parquet: dict[int, list[float]] = {}
-    for phase in outcome.phases:
-        if phase.source == "parquet":
-            parquet.setdefault(phase.max_iter, []).append(phase.seconds)
-    derived = [phase.seconds for phase in outcome.phases if phase.source == "derived"]
+    for phase in _plain(outcome):
+        if phase.order.source == "parquet":
+            parquet.setdefault(phase.order.max_iter, []).append(phase.seconds)
+    derived = [phase.seconds for phase in _plain(outcome) if phase.order.source == "derived"]
     builds, ones = parquet.get(0, []), parquet.get(1, [])
     most = max(parquet, default=0)
-    iteration = (parquet[most][0] - ones[0]) / (most - 1) if ones and most > 1 else math.nan
     return {
         "build": builds[0] if builds else math.nan,
         "build_warm": builds[1] if len(builds) > 1 else math.nan,
         "build_derived": derived[0] if derived else math.nan,
-        "iteration": iteration if iteration > 0 else math.nan,  # noise was larger than the work
-        "first_extra": ones[0] - builds[-1] - iteration if ones and builds else math.nan,
+        "iteration": _positive((parquet[most][0] - ones[0]) / (most - 1)) if ones and most > 1 else math.nan,
+        "first_iteration": _positive(ones[0] - builds[-1]) if ones and builds else math.nan,
         "compile": compile_seconds(outcome),
     }
 
 
 def compile_seconds(outcome: Outcome) -> float:
     """First iteration of the process less the median of all that were not first in their fit; NaN without history."""
-    histories = [phase.history for phase in outcome.phases if phase.history]
+    histories = [phase.course.seconds for phase in outcome.phases if phase.course.seconds]
     later = [seconds for history in histories for seconds in history[1:]]
     return histories[0][0] - statistics.median(later) if later else math.nan
 
 
-def measures(measured: Measured) -> dict[str, float]:
-    """`fit_times`, ``memory``, peak Σ PSS in bytes, and ``transform`` and ``top_n`` of a fit that was scored."""
-    scored = measured.outcome.quality
-    serving = {name: getattr(scored, name) if scored else math.nan for name in ("transform", "top_n")}
-    return fit_times(measured.outcome) | {"memory": float(measured.peak)} | serving
+def figures(measured: Measured) -> dict[str, float]:
+    """`fit_times`, ``memory`` (peak Σ PSS in bytes), and of the fit that was judged last what it took and found."""
+    out = fit_times(measured.outcome) | {"memory": float(measured.peak) if measured.peak else math.nan}
+    last = next((phase for phase in reversed(measured.outcome.phases) if phase.order.judged), None)
+    names = ("validation_rmse", "test_rmse", "test_mae"), ("transform", "top_n", "save", "load")
+    out |= dict.fromkeys(("fit", "shuffled", "moved", *names[0], *names[1]), math.nan)
+    if last is None:
+        return out
+    out |= {"fit": last.seconds, "moved": last.course.moved}
+    out["shuffled"] = math.nan if last.shuffled is None else float(last.shuffled)
+    for found, wanted in zip((last.judged, last.served), names, strict=True):
+        values = {name: getattr(found, name) for name in wanted} if found is not None else {}
+        out |= {name: float(value) for name, value in values.items() if value is not None}
+    return out
 
 
-def ratios(ours: Sequence[Measured], spark: Sequence[Measured]) -> dict[str, Ratio]:
-    """pyspark.ml.ALS over BlockALS by measure, repeat by repeat: above 1, BlockALS takes less."""
-    pairs = [(measures(a), measures(b)) for a, b in zip(ours, spark, strict=True)]
-    found = {}
-    for name in MEASURES:
-        values = [b[name] / a[name] for a, b in pairs if a[name] > 0 and b[name] > 0]
-        found[name] = Ratio(tuple(values))
-    return found
+def curve(outcome: Outcome) -> list[Point]:
+    """Validation RMSE against seconds: of one fit where it keeps a history, else a fit a point."""
+    judged = [phase for phase in outcome.phases if phase.order.judged]
+    if judged and judged[-1].course.validation:
+        last = judged[-1]
+        at = last.seconds - sum(last.course.seconds)  # reading and building, and what follows the last iteration
+        points = []
+        for number, (seconds, rmse) in enumerate(zip(last.course.seconds, last.course.validation, strict=True), 1):
+            at += seconds
+            if rmse is not None:
+                points.append(Point(number, at, rmse))
+        return points
+    found = {phase.order.max_iter: phase for phase in judged}
+    return [
+        Point(number, phase.seconds, phase.judged.validation_rmse)
+        for number, phase in sorted(found.items())
+        if phase.judged is not None and phase.judged.validation_rmse is not None
+    ]
+
+
+def seconds_to(points: Sequence[Point], target: float) -> float:
+    """Seconds until the validation RMSE is `target` or lower for the first time; NaN: it never is."""
+    return min((point.seconds for point in points if point.rmse <= target), default=math.nan)
+
+
+def iteration_of(measured: Measured) -> float:
+    """Seconds of an iteration after the first: the median by the fits' own history, or else (T(1 + n) − T(1)) / n."""
+    later = [seconds for phase in measured.outcome.phases for seconds in phase.course.seconds[1:]]
+    return statistics.median(later) if later else fit_times(measured.outcome)["iteration"]
+
+
+def ratios(ours: Sequence[Measured], baseline: Sequence[Measured]) -> dict[str, Ratio]:
+    """Baseline over ours by figure, repeat by repeat: above 1, ours takes less."""
+    pairs = [(figures(a), figures(b)) for a, b in zip(ours, baseline, strict=True)]
+    return {name: Ratio(tuple(b[name] / a[name] for a, b in pairs if a[name] > 0 and b[name] > 0)) for name in COMPARED}
 
 
 def typical(runs: Sequence[Measured], name: str) -> float:
-    """The median of a measure over the repeats; NaN where none has it."""
-    values = [value for run in runs if math.isfinite(value := measures(run)[name])]
+    """The median of a figure over the repeats; NaN where none has it."""
+    values = [value for run in runs if math.isfinite(value := figures(run)[name])]
     return statistics.median(values) if values else math.nan
+
+
+def _plain(outcome: Outcome) -> list[Phase]:
+    return [phase for phase in outcome.phases if not phase.order.judged and phase.order.reg is None]
+
+
+def _positive(seconds: float) -> float:
+    """NaN where noise was larger than the work."""
+    return seconds if seconds > 0 else math.nan

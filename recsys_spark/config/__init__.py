@@ -1,5 +1,6 @@
 """The settings of all jobs: one typed tree, read from YAML files and the command line."""
 
+from recsys_spark.config.benchmark import BenchmarkSettings, Contender
 from recsys_spark.config.daily import CandidateSettings, GateSettings, ScoreSettings
 from recsys_spark.config.load import load_settings
 from recsys_spark.config.study import (
@@ -31,8 +32,10 @@ from recsys_spark.config.tree import (
 
 __all__ = [
     "AblateSettings",
+    "BenchmarkSettings",
     "BlockSettings",
     "CandidateSettings",
+    "Contender",
     "Dimension",
     "EvaluateSettings",
     "FeatureSettings",

@@ -14,7 +14,12 @@ from pydantic import BaseModel, ValidationError
 from recsys_spark.config.tree import GroupSpec, Settings
 from recsys_spark.errors import ConfigError
 
-_BY_NAME: Any = {"tune": {"space": True}, "ablate": {"variants": True}, "sweep": {"parameters": True}}
+_BY_NAME: Any = {
+    "benchmark": {"models": True, "published": True},
+    "tune": {"space": True},
+    "ablate": {"variants": True},
+    "sweep": {"parameters": True},
+}
 """Settings whose entries have names: a file or an override changes the entry, or the part of it, that it names."""
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from recsys_spark.als.settings import AlsSettings
+from recsys_spark.config.benchmark import BenchmarkSettings
 from recsys_spark.config.daily import RetrainSettings, ScoreSettings
 from recsys_spark.config.section import Section
 from recsys_spark.config.study import AblateSettings, StudySettings, SweepSettings, TuneSettings
@@ -191,29 +192,6 @@ class EvaluateSettings(Section):
         if not self.bins or self.bins[0] != 0 or list(self.bins) != sorted(set(self.bins)):
             raise ValueError(f"bins must start at 0 and increase, found {list(self.bins)}")
         return self
-
-
-class BenchmarkSettings(Section):
-    """The benchmark of BlockALS beside pyspark.ml.ALS, and of the kernels."""
-
-    rank: int = Field(32, ge=1, le=512, description="width of both contenders' factors")
-    repeats: int = Field(3, ge=1, description="measurements of each contender, in turns; the median is the claim")
-    iterations: int = Field(5, ge=5, description="n of an iteration's time, (T(1 + n) − T(1)) / n")
-    cores: int = Field(0, ge=0, description="cores of each measured session; 0: all that this process may use")
-    driver_memory: str = Field("4g", min_length=1, description="JVM heap of each measured session")
-    blocks: tuple[int, ...] = Field(
-        (2, 4, 8, 10), min_length=1, description="blocks a side that pyspark.ml.ALS is tried with; the best one counts"
-    )
-    cache: tuple[bool, ...] = Field(
-        (False, True), min_length=1, description="whether its ratings are cached first; likewise"
-    )
-    conf: dict[str, str] = Field({}, description="further properties of the measured sessions, the same for both")
-    sample_seconds: float = Field(0.3, gt=0, description="seconds between two looks at the memory")
-    shares: tuple[float, ...] = Field(
-        (1 / 32, 1 / 8, 1 / 2, 1.0), min_length=1, description="--scaling: shares of the users that are fitted to"
-    )
-    kernel_ranks: tuple[int, ...] = Field((10, 32, 64, 128), min_length=1, description="--kernels: ranks measured")
-    kernel_ratings: int = Field(3_000_000, ge=1, description="--kernels: generated ratings that are swept over")
 
 
 class TrackingSettings(Section):

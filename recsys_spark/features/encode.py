@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.storagelevel import StorageLevel
 
@@ -74,6 +75,30 @@ def encode(df: DataFrame, key: str, groups: Sequence[GroupSpec]) -> tuple[DataFr
         ]
     )
     return raw.mapInArrow(partial(encode_batches, key=key, encoders=tuple(encoders)), schema), columns
+
+
+def keep_groups(
+    rows: DataFrame, columns: Sequence[FeatureColumn], groups: Sequence[str] | None
+) -> tuple[DataFrame, list[FeatureColumn]]:
+    """The columns of these groups alone, numbered anew, and the rows' entries in them; None: all, untouched.
+
+    Parameters
+    ----------
+    rows, columns : as `encode` gives them
+    """
+    kept = [column for column in columns if groups is None or column.group in groups]
+    if len(kept) == len(columns):
+        return rows, list(columns)
+    told = [F.lit(n) for at, column in enumerate(kept) for n in (column.index, at)]
+    number = F.create_map(*told or [F.lit(-1), F.lit(-1)])
+    pairs = F.filter(F.arrays_zip(INDICES, VALUES), lambda pair: number[pair[INDICES]].isNotNull())
+    rest = [name for name in rows.columns if name not in (INDICES, VALUES)]
+    chosen = rows.select(*rest, pairs.alias("pairs")).select(
+        *rest,
+        F.transform("pairs", lambda pair: number[pair[INDICES]]).alias(INDICES),
+        F.transform("pairs", lambda pair: pair[VALUES]).alias(VALUES),
+    )
+    return chosen, [replace(column, index=at) for at, column in enumerate(kept)]
 
 
 def learn(raw: RawGroups, key: str, groups: Sequence[GroupSpec]) -> list[GroupEncoder]:

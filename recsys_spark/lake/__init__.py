@@ -14,6 +14,7 @@ driver.
 
 from recsys_spark.lake.fs import (
     check_place,
+    commit_dir,
     copy_from_local,
     copy_to_local,
     delete,
@@ -43,6 +44,7 @@ __all__ = [
     "check_files",
     "check_place",
     "collect_table",
+    "commit_dir",
     "copy_from_local",
     "copy_to_local",
     "current",

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recsys_spark.errors import ConfigError
+from recsys_spark.pages import put_between
 
 FULL, RETUNED, AT_FULL = "full", "retuned", "at_full"
-BEGIN, END = "<!-- study:begin -->", "<!-- study:end -->"
-"""Lines between which `write_table` puts the table."""
+MARK = "study"
+"""Of the lines between which `write_table` puts the table."""
 
 _TITLES = {"pyspark_als": "pyspark.ml ALS", "full": "**full**"}
 _PARTS = {
@@ -94,12 +94,7 @@ def write_table(path: Path, results: Mapping[str, Any]) -> None:
     ConfigError
         The file has no such marks.
     """
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ConfigError(f"{path} has no lines {BEGIN} and {END} to put the study's table between; add them")
-    path.write_text(f"{before}{BEGIN}\n\n{markdown(results)}\n{END}{after}", encoding="utf-8")
+    put_between(path, MARK, markdown(results))
 
 
 def _statement(part: str, against: Mapping[str, Any]) -> str:

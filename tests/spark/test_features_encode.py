@@ -11,7 +11,7 @@ from recsys_spark.config import GroupSpec
 from recsys_spark.errors import ConfigError, DataError
 from recsys_spark.features import vocabulary
 from recsys_spark.features.columns import FeatureColumn, to_csr
-from recsys_spark.features.encode import encode
+from recsys_spark.features.encode import encode, keep_groups
 
 DDL = "item bigint, title string, year int, genres array<string>, price double, vector array<float>, seen boolean"
 MOVIES = [
@@ -253,3 +253,13 @@ def test_vocabularies_have_a_limit(movies, monkeypatch):
     monkeypatch.setattr(vocabulary, "MAX_VALUES", 2)
     with pytest.raises(ConfigError, match="group genre: column genres has more than 2 values; raise min_count"):
         encode(movies, "item", [spec("genre", "multi_hot", "genres")])
+
+
+def test_groups_that_are_kept_are_numbered_anew(movies):
+    rows, columns = encode(movies, "item", [spec("year", "one_hot"), spec("genres", "multi_hot")])
+    whole, kept = matrix(rows, columns), [column for column in columns if column.group == "genres"]
+    chosen, named = keep_groups(rows, columns, ["genres"])
+    assert [(column.index, column.name) for column in named] == [(at, column.name) for at, column in enumerate(kept)]
+    assert matrix(chosen, named) == {key: [row[c.index] for c in kept] for key, row in whole.items()}
+    assert keep_groups(rows, columns, None) == (rows, columns)
+    assert matrix(*keep_groups(rows, columns, [])) == {key: [] for key in whole}

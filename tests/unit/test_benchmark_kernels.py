@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import pytest
 
 from recsys_spark.benchmark import kernels
-from recsys_spark.benchmark.job import options_of
-from recsys_spark.config import Settings
-from recsys_spark.errors import ConfigError
 
 
 def test_rows_are_sorted_and_as_many_as_asked_for():
@@ -50,13 +45,3 @@ def test_sgemm_runs_on_one_thread(monkeypatch):
     )
     assert kernels.sgemm_gflops(64) > 0
     assert set(threads) == {1}
-
-
-def test_arguments_of_the_job_go_before_its_settings_and_are_checked():
-    given = {"rank": 7, "repeats": None, "kernels": False}
-    found = options_of(Settings(), argparse.Namespace(**given))
-    assert (found.rank, found.repeats) == (7, 3)
-    with pytest.raises(
-        ConfigError, match=r"--rank: Input should be less than or equal to 512, found 513; --repeats: .*found 0"
-    ):
-        options_of(Settings(), argparse.Namespace(rank=513, repeats=0))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmark_factory import make_spec, phases
+from benchmark_factory import judged, make_spec, phase
 from recsys_spark.benchmark import launch
-from recsys_spark.benchmark.memory import process_tree
+from recsys_spark.benchmark.memory import Sample, process_tree
 from recsys_spark.benchmark.spec import FitOrder, Outcome
 from recsys_spark.errors import EnvironmentProblem
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def python(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
@@ -42,7 +45,7 @@ def test_environment():
 
 
 def test_the_last_line_is_the_outcome(tmp_path, monkeypatch):
-    outcome = Outcome(session=1.0, phases=phases((0, 2.0)))
+    outcome = Outcome(session=1.0, phases=(phase(0, 2.0),))
     python(tmp_path, monkeypatch, f"print('chatter'); print({outcome.model_dump_json()!r})")
     assert launch.measure(make_spec(), interval=0.05, kernels="k").outcome == outcome
 
@@ -50,7 +53,7 @@ def test_the_last_line_is_the_outcome(tmp_path, monkeypatch):
 def test_a_failure_ends_in_the_process_s_own_words(tmp_path, monkeypatch):
     python(tmp_path, monkeypatch, "print('out of heap', file=sys.stderr); sys.exit(3)")
     with pytest.raises(
-        EnvironmentProblem, match=r"BlockALS ended with code 3; .*driver_memory \(1g\)(.|\n)*out of heap"
+        EnvironmentProblem, match=r"blockals_features ended with code 3; .*driver_memory \(1g\)(.|\n)*out of heap"
     ):
         launch.measure(make_spec(), interval=0.05, kernels="k")
 
@@ -65,7 +68,7 @@ def test_nothing_outlives_an_interrupt(tmp_path, monkeypatch):
     python(tmp_path, monkeypatch, "import time; time.sleep(60)")
     started = []
 
-    def interrupted(process: subprocess.Popen) -> None:
+    def interrupted(process: subprocess.Popen, timeout: float | None) -> None:
         started.append(process.pid)
         raise KeyboardInterrupt
 
@@ -73,6 +76,28 @@ def test_nothing_outlives_an_interrupt(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         launch.measure(make_spec(), interval=0.05, kernels="k")
     assert process_tree(started[0]) == []
+
+
+def test_what_takes_too_long_is_ended(tmp_path, monkeypatch):
+    python(tmp_path, monkeypatch, "import time; print('collecting', file=sys.stderr, flush=True); time.sleep(60)")
+    with pytest.raises(launch.ContenderFailed, match=r"was ended after 1 s(.|\n)*collecting"):
+        launch.measure(make_spec(), interval=0.05, kernels="k", timeout=1.0)
+
+
+def test_memory_is_that_of_plain_fits_of_parquet_alone():
+    fits = (phase(0, 9.0), phase(0, 5.0, start=120.0, source="derived"), judged(3, 9.0, 0.9))
+    samples = [Sample(99.0, 9), Sample(100.0, 2), Sample(108.0, 3), Sample(121.0, 7), Sample(1_001.0, 8)]
+    found = launch._measured(make_spec(), Outcome(session=1.0, phases=fits), samples, 20.0)
+    assert (found.peak, found.between) == (3, 10.5)
+
+
+def test_an_orphan_ends():
+    """The process that a killed job leaves behind would disturb whoever is measured next."""
+    child = (
+        "import os, time; from recsys_spark.benchmark import contender; contender._LOOK = 0.01; "
+        "os.setpgid(0, 0); contender.end_with(-1); time.sleep(60)"
+    )
+    assert subprocess.run([sys.executable, "-c", child], cwd=ROOT, timeout=50).returncode == -signal.SIGTERM
 
 
 def test_specs_travel_as_json():

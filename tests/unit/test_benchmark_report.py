@@ -1,77 +1,155 @@
-"""The record, the metrics and the tables of a benchmark that nobody ran."""
+"""The record, the metrics, the tables and the figures of a benchmark that nobody ran."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from benchmark_factory import measured
+from benchmark_factory import GIB, OURS, SPARK, judged, measured, phase
+from recsys_spark.benchmark.data import Prepared
+from recsys_spark.benchmark.figures import drawn
 from recsys_spark.benchmark.kernels import KernelSpeed
-from recsys_spark.benchmark.report import (
-    Comparison,
-    Trial,
-    kernel_metrics,
-    kernel_summary,
-    plain,
-    scaling_metrics,
-    scaling_summary,
-)
-from recsys_spark.benchmark.scaling import Scaled
-from recsys_spark.benchmark.spec import OURS, SPARK, SparkChoice
+from recsys_spark.benchmark.report import kernel_metrics, kernel_summary, markdown, summary
+from recsys_spark.benchmark.results import metrics_of, plain, record_of
+from recsys_spark.benchmark.schedule import Found, Trial
+from recsys_spark.benchmark.spec import SparkChoice
+from recsys_spark.config import BenchmarkSettings
+from recsys_spark.config.benchmark import Reference
 
-ROWS = {"train": 1_000_000, "validation": 50, "test": 100}
+ABOUT = {"data set": "demo", "commit": "abc", "machine": "cpu, 2 cores", "date": "2026-11-21"}
+CENTRED = "pyspark_centred"
+CHOICE = SparkChoice(blocks=4, cache=False)
 
 
-def comparison(oracle: float | None = 0.8) -> Comparison:
-    fits = ((0, 10.0), (0, 8.0), (1, 9.0), (6, 14.0))
-    slow = tuple((n, 4 * seconds) for n, seconds in fits)
-    ours = measured(OURS, *fits, derived=9.0, history=[1.5] * 6, rmse=0.84)
-    spark = measured(SPARK, *slow, derived=30.0, memory=3.0, rmse=0.92)
-    sweep = [Trial(SparkChoice(blocks=b, cache=False), 40.0, 4.0, 80.0) for b in (4, 8)]
-    cold = measured(OURS, (2, 30.0), history=[9.0, 1.5])
-    return Comparison([ours, ours], [spark, spark], cold, sweep, ROWS, oracle)
+def found() -> Found:
+    """Ours is at 0.85 after 8 s; pyspark's best is 0.90 after 40 s, and centred 0.89 after 36."""
+
+    def ours(slower: float) -> Any:
+        history, validation = [1.0] * 6, [0.95, 0.88, 0.86, 0.85, 0.845, 0.84]
+        fits = [phase(n, (10 + n) * slower) for n in (0, 0, 1, 6)]
+        whole = judged(6, 12.0 * slower, 0.85, history=[slower * s for s in history], validation=validation)
+        return measured(OURS, *fits, phase(0, 20.0, source="derived"), whole)
+
+    def spark(name: str, rmse: float, seconds: float) -> Any:
+        fits = [phase(n, 30.0 + 5 * n) for n in (0, 0, 1, 6)]
+        points = [judged(n, 30.0 + n, rmse + 0.1 / n, served=False) for n in (1, 2)]
+        return measured(name, *fits, phase(0, 60.0, source="derived"), *points, judged(6, seconds, rmse), memory=3.0)
+
+    def scaled(name: str, axis: str, at: float, seconds: float) -> Any:
+        return name, axis, at, measured(name, phase(1, 1.0), phase(6, 1.0 + 5 * seconds))
+
+    return Found(
+        runs={
+            OURS: [ours(1.0), ours(2.0)],
+            SPARK: [spark(SPARK, 0.91, 40.0)] * 2,
+            CENTRED: [spark(CENTRED, 0.9, 36.0)],
+        },
+        cold={OURS: measured(OURS, phase(2, 30.0, history=[9.0, 1.5]))},
+        regs={SPARK: {0.1: 0.9, 0.2: 0.95}},
+        best={SPARK: 0.1},
+        trials=[Trial(choice, 40.0, 4.0, 80.0) for choice in (CHOICE, SparkChoice(blocks=8, cache=True))],
+        choice=CHOICE,
+        heaps={OURS: [(4096, True, 9.0), (1360, False, 3.0), (2368, True, 9.0)], SPARK: [(4096, True, 9.0)]},
+        scaled=[
+            scaled(n, a, at, at / 100) for n in (OURS, SPARK) for a in ("ratings", "rank", "cores") for at in (1, 2)
+        ],
+    )
+
+
+def record(oracle: float | None = 0.8, **options: Any) -> dict[str, Any]:
+    prepared = Prepared("data", "features", {"train": 1_000_000, "validation": 50, "test": 100}, oracle)
+    return record_of(found(), BenchmarkSettings(**options), prepared)
+
+
+def test_figures_have_median_least_and_greatest():
+    figures = record()["contenders"][OURS]["figures"]
+    assert figures["build"] == {"median": 15.0, "min": 10.0, "max": 20.0, "values": [10.0, 20.0]}
+    assert figures["iteration"]["values"] == pytest.approx([1.0, 2.0])
+    assert figures["heap"]["median"] == 2368 * 2**20
+    assert figures["compile_cold"]["median"] == 7.5
+    assert figures["test_rmse"]["median"] == 0.85
+
+
+def test_ratios_are_baseline_over_ours():
+    found = record()["ratios"]
+    assert found["iteration"]["values"] == pytest.approx([5.0, 2.5])
+    assert found["memory"]["median"] == pytest.approx(3.0)
+    assert found["heap"]["median"] == pytest.approx(4096 / 2368)
+    assert found["test_rmse"]["median"] == pytest.approx(0.91 / 0.85)
+
+
+def test_the_target_is_the_best_of_every_pyspark():
+    made = record()
+    assert made["target"] == {"rmse": pytest.approx(0.89), "contender": CENTRED, "iterations": 6}
+    # 12 s less six iterations, then two of a second each; the second repeat takes twice as long.
+    assert made["contenders"][OURS]["figures"]["to_target"]["values"] == pytest.approx([8.0, 16.0])
+    assert "to_target" not in made["contenders"][SPARK]["figures"]  # it never gets there
+    assert made["ratios"]["to_target"]["values"] == pytest.approx([36 / 8, 36 / 16])
 
 
 def test_metrics():
-    found = comparison().metrics()
-    assert found["ratios.iteration"] == found["ratios.iteration.min"] == pytest.approx(4.0)
-    assert found["ratios.memory"] == pytest.approx(3.0)
-    assert found["ratios.build_derived.max"] == pytest.approx(30 / 9)
-    assert (found["ours.iteration"], found["spark.iteration"]) == pytest.approx((1.0, 4.0))
-    assert (found["compile.cold"], found["compile.warm"]) == pytest.approx((7.5, 0.0))
-    assert (found["ours.fit_seconds"], found["spark.fit_seconds"]) == (10.0, 40.0)
-    assert (found["ratios.transform"], found["ratios.top_n"], found["ours.top_n"]) == (4.0, 16.0, 1.0)
-    assert found["ours.above_oracle"] == pytest.approx(0.05)
-    assert found["spark.above_oracle"] == pytest.approx(0.15)
-
-
-def test_data_that_nobody_generated_has_no_oracle():
-    found = comparison(None).metrics()
-    assert found["ours.test_rmse"] == 0.84
-    assert [name for name in found if "oracle" in name] == []
-    assert "10.0 s\n" in comparison(None).summary()
+    found = metrics_of(record())
+    assert found["ratios.memory"] == found["ratios.memory.min"] == pytest.approx(3.0)
+    assert (found["pyspark.memory"], found["oracle_rmse"]) == (3 * GIB, 0.8)
+    assert found["scaling.pyspark.cores_2"] == pytest.approx(0.02)
+    assert [name for name in metrics_of(record(None)) if "oracle" in name] == []
 
 
 def test_the_record_is_json_and_holds_every_process():
-    record = json.loads(json.dumps(comparison().record(), allow_nan=False))
-    assert [len(record["runs"][name]) for name in (OURS, SPARK)] == [2, 2]
-    assert record["runs"]["cold"]["measures"]["compile"] == pytest.approx(7.5)
-    assert record["runs"]["cold"]["measures"]["build"] is None
-    assert record["sweep"][0]["choice"] == {"blocks": 4, "cache": False}
-    assert record["runs"][SPARK][0]["spec"]["spark"] == {"blocks": 4, "cache": False}
-    assert record["rows"] == ROWS
+    made = json.loads(json.dumps(record(), allow_nan=False))
+    assert len(made["processes"]) == 2 + 2 + 1 + 1
+    assert made["contenders"][SPARK]["regs"] == {"0.1": 0.9, "0.2": 0.95}
+    assert made["trials"][0]["choice"] == made["terms"]["choice"] == {"blocks": 4, "cache": False}
+    assert summary(made) == summary(record())
 
 
 def test_the_summary_names_what_a_ratio_is_worthless_without():
-    text = comparison().summary()
-    assert "1,000,000 training ratings, rank 8, 2 cores, 1g of driver memory each, 2 repeats" in text
-    assert "4 blocks, ratings not cached, dev.ludovic.netlib.blas.VectorBLAS" in text
-    (best,) = [line for line in text.splitlines() if "best" in line]
+    text = summary(record())
+    assert "1,000,000 training ratings, rank 32, 10 iterations, 2 cores, 4g of heap each" in text
+    assert "pyspark.ml.ALS: 4 blocks, ratings not cached, dev.ludovic.netlib.blas.VectorBLAS" in text
+    assert "that of pyspark_centred after 6 iterations" in text
+    (best,) = [line for line in text.splitlines() if "best │" in line]
     assert best.split("│")[1].strip() == "4"
-    (iteration,) = [line for line in text.splitlines() if "iteration, s  " in line and "1.00" in line]
-    assert [cell.strip() for cell in iteration.split("│")[2:5]] == ["1.00", "4.00", "4.00"]
-    assert "BlockALS: test RMSE 0.8400 after 3 iterations in 10.0 s, 5.00% above the oracle's 0.8000" in text
+    (iteration,) = [line for line in text.splitlines() if line.startswith("│ iteration, s ")]
+    assert [cell.strip() for cell in iteration.split("│")[2:6]] == ["3.75", "2.50", "5.00", "2"]
+    assert "- BlockALS scores the validation ratings" in text
+    assert "cmfrec" not in text
+
+
+def test_the_page_s_table_has_a_column_for_each_contender_and_published_figures():
+    published = {"somebody": Reference(iteration=13.0, test_rmse=0.77, note="a paper")}
+    text = markdown(record(published=published), ABOUT)
+    (head, _, *rows) = [line for line in text.splitlines() if line.startswith("|")]
+    assert head == "|  | blockals_features | pyspark, λ 0.1 | pyspark_centred | somebody |"
+    by_name = {row.split(" | ")[0].strip("| "): row.strip("|").split(" | ")[1:] for row in rows}
+    assert [cell.strip(" |") for cell in by_name["iteration, s"]] in (
+        ["1.50", "5.00", "5.00", "13.00"],
+        ["3.75", "2.50", "5.00", "2"],
+    )
+    assert "| test RMSE | 0.8500 | 0.9100 | 0.9000 | 0.7700 |" in text
+    assert "somebody: a paper" in text
+    assert "data set demo; commit abc; machine cpu, 2 cores; date 2026-11-21." in text
+
+
+def test_without_a_baseline_there_are_no_ratios():
+    alone = found()
+    alone.runs = {OURS: alone.runs[OURS]}
+    made = record_of(alone, BenchmarkSettings(), Prepared("d", "f", {"train": 1}, None))
+    assert (made["ratios"], made["target"]) == ({}, None)
+    assert "How many times" not in summary(made) + markdown(made, ABOUT)
+
+
+def test_figures_show_every_contender():
+    figures = drawn(record())
+    assert list(figures) == ["curves", "scaling"]
+    (axes,) = figures["curves"].axes
+    labels = [text.get_text() for text in figures["curves"].legends[0].get_texts()]
+    assert len(axes.lines) == 4
+    assert labels == [OURS, "pyspark, λ 0.1", CENTRED, "pyspark.ml.ALS's best"]
+    assert [len(panel.lines) for panel in figures["scaling"].axes] == [4, 4, 4]
+    assert [panel.get_xlabel() for panel in figures["scaling"].axes] == ["ratings", "rank", "cores"]
 
 
 def test_kernels():
@@ -86,10 +164,3 @@ def test_kernels():
 
 def test_plain_values_are_those_that_json_has():
     assert plain({"a": [1.0, float("nan")], "b": (float("inf"), "x")}) == {"a": [1.0, None], "b": [None, "x"]}
-
-
-def test_scaling_says_what_a_rating_costs():
-    found = [Scaled(0.5, 1_000, 0.5, 0.25), Scaled(1.0, 2_000, 1.0, 0.5)]
-    assert scaling_metrics(found)["scaling.share_0.5.seconds"] == 0.5
-    assert scaling_summary(found).count("500000") == 2
-    assert "nan" in scaling_summary([Scaled(1.0, 0, 1.0, 0.0)])

@@ -19,7 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # A layer may import those before it; names are modules or packages, the longest match counts.
 ORDER = [
     {"errors", "schema", "als.settings", "worker", "redact"},
-    {"features.columns"},
+    {"features.columns", "pages"},
     {"kernels"},
     {"lake", "config"},
     {"session"},
@@ -40,8 +40,8 @@ ORDER = [
     {"explore"},
     {"experiment"},
     {"retrain"},
-    {"tuning", "benchmark"},
-    {"ablation"},
+    {"tuning"},
+    {"ablation", "benchmark"},
     {"study"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

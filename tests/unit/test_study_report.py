@@ -10,7 +10,7 @@ import pytest
 
 from recsys_spark.errors import ConfigError
 from recsys_spark.study.page import page
-from recsys_spark.study.report import BEGIN, END, markdown, statements, table, write_table
+from recsys_spark.study.report import MARK, markdown, statements, table, write_table
 
 
 def variant(rmse: float, against: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -91,6 +91,9 @@ def test_the_page_needs_no_other_file():
     assert "ml &lt;small&gt;" in text
     rows = [row.count("<td>") for row in re.findall(r"<tr>.*?</tr>", text) if "<td>" in row]
     assert rows[:5] == [15] * 5
+
+
+BEGIN, END = f"<!-- {MARK}:begin -->", f"<!-- {MARK}:end -->"
 
 
 def test_the_table_goes_between_the_marks_of_a_file(tmp_path: Path):
