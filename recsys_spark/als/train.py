@@ -24,6 +24,7 @@ from recsys_spark.als.model import FitFacts, SideFacts
 from recsys_spark.als.orders import Facts, Orders
 from recsys_spark.als.project import next_projection
 from recsys_spark.als.settings import AlsSettings, StopSettings
+from recsys_spark.als.work import Order
 from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.errors import FitError
 from recsys_spark.features.columns import FeatureColumn
@@ -81,7 +82,7 @@ def train(
     """
     if initial is not None:
         check_initial(cast(Any, initial), settings.rank)
-    return _Fit(executor, settings, columns, watch or (lambda event: None)).run(initial, checkpoints)
+    return _Fit(executor, settings, columns, watch).run(initial, checkpoints)
 
 
 _LEAST_SCALE = 2.0**10
@@ -106,9 +107,10 @@ class _Fit(Generic[Model]):
         executor: Executor[Model],
         settings: AlsSettings,
         columns: Columns,
-        watch: Callable[[HalfStep | Iteration], None],
+        watch: Callable[[HalfStep | Iteration], None] | None,
     ) -> None:
-        self.executor, self.settings, self.columns, self.watch = executor, settings.resolved(), columns, watch
+        self.executor, self.settings, self.columns = executor, settings.resolved(), columns
+        self.watch, self.watched = watch or (lambda event: None), watch is not None
         self.facts = Facts.merged(*(executor.survey(side, settings.feedback) for side in (USERS, ITEMS)))
         if not self.facts.ratings:
             raise FitError("no training rating with a weight above 0: nothing to fit")
@@ -167,11 +169,16 @@ class _Fit(Generic[Model]):
         began = time.perf_counter()
         self.executor.meter.reset()
         for side in (ITEMS, USERS):
-            ticket = ""
+            ticket, before = "", self.orders.projections[side]
             if self.columns[side] and (number - 1) % self.settings.update_features_every == 0:
                 ticket = f"{number}-{side}"
                 self._solve_projection(side, ticket)
-            self._half_sweep(side, ticket)
+            order = self.orders.order(side, ticket)
+            length = self.settings.length(number)
+            if side == ITEMS and length > 1:
+                known = self.sse + self.reg[side] + self.reg_bias[side] + abs(self.unobserved)
+                order = self.orders.beyond(order, before, length, known, scored=self.watched)
+            self._half_sweep(order)
             self.watch(HalfStep(number, side, self._terms()))
         return self._record(number, time.perf_counter() - began)
 
@@ -275,9 +282,11 @@ class _Fit(Generic[Model]):
         order = self.orders.order(side, ticket)
         self.orders.projections[side] = next_projection(self.executor, self.orders, order)
 
-    def _half_sweep(self, side: int, ticket: str) -> None:
-        order = self.orders.order(side, ticket)
+    def _half_sweep(self, order: Order) -> None:
+        side = order.side
         sums, held_out, shown = self.executor.half_sweep(order)
+        if order.step:
+            self.orders.projections[side] = order.step.projection
         self.orders.max_bias[side] = sums.max_bias
         self.orders.see(order, shown)
         self._sum_edges(side)

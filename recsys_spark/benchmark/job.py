@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from recsys_spark import lake
+from recsys_spark.benchmark.convergence import curve
 from recsys_spark.benchmark.data import Prepared, prepare
 from recsys_spark.benchmark.kernels import kernel_speeds
 from recsys_spark.benchmark.memory import require_proc
 from recsys_spark.benchmark.ours import Ours
-from recsys_spark.benchmark.report import kernel_metrics, kernel_summary, scaling_metrics, scaling_summary
+from recsys_spark.benchmark.report import (
+    convergence_metrics,
+    convergence_summary,
+    kernel_metrics,
+    kernel_summary,
+    scaling_metrics,
+    scaling_summary,
+)
 from recsys_spark.benchmark.scaling import iteration_seconds
 from recsys_spark.benchmark.spec import KNOWN
 from recsys_spark.benchmark.trials import compare
@@ -45,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--scaling", action="store_true", help="measure BlockALS's iteration on shares of the data set's users instead"
+    )
+    parser.add_argument(
+        "--convergence", action="store_true", help="compare iterations of BlockALS with and without relaxation instead"
     )
 
 
@@ -77,6 +88,8 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace, *, ke
     prepared = prepare(spark, settings, args)
     if args.scaling:
         return _scaling(spark, settings, options, prepared, about)
+    if args.convergence:
+        return _convergence(spark, settings, options, prepared, about)
     if not keep_session:
         spark.stop()
     with tempfile.TemporaryDirectory(prefix="recsys-spark-kernels-") as kernels:
@@ -96,6 +109,17 @@ def _scaling(
     found = iteration_seconds(ours, ratings, options.shares, options.iterations)
     path = _write(spark, settings, {**about, "scaling": [asdict(scaled) for scaled in found]})
     return JobResult(scaling_metrics(found), {"record": path, **_identity(about)}, scaling_summary(found))
+
+
+def _convergence(
+    spark: SparkSession, settings: Settings, options: BenchmarkSettings, prepared: Prepared, about: dict[str, Any]
+) -> JobResult:
+    ratings = lake.read_table(spark, prepared.data, KNOWN)
+    ours = Ours(spark, prepared.features, settings.train)
+    plain, relaxed = (curve(ours, ratings, r, options.curve) for r in (1.0, settings.train.relaxation))
+    path = _write(spark, settings, {**about, "convergence": [asdict(plain), asdict(relaxed)]})
+    outputs = {"record": path, **_identity(about)}
+    return JobResult(convergence_metrics(plain, relaxed), outputs, convergence_summary(plain, relaxed))
 
 
 def options_of(settings: Settings, args: argparse.Namespace) -> BenchmarkSettings:

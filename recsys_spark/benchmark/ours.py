@@ -23,6 +23,11 @@ class Ours:
     def __init__(self, spark: SparkSession, features: str, train: AlsSettings) -> None:
         self._spark, self._features, self._settings = spark, features, train
 
+    def relaxed(self, relaxation: float) -> Ours:
+        """The same, items going so far at most."""
+        settings = self._settings.model_copy(update={"relaxation": relaxation})
+        return Ours(self._spark, self._features, settings)
+
     def fit(self, ratings: DataFrame, max_iter: int) -> BlockALSModel:
         """All of `max_iter` iterations: no early stopping."""
         settings = self._settings

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from recsys_spark.benchmark.convergence import Curve
 from recsys_spark.benchmark.kernels import KernelSpeed
 from recsys_spark.benchmark.launch import Measured
 from recsys_spark.benchmark.scaling import Scaled
@@ -188,6 +189,33 @@ def scaling_summary(found: Sequence[Scaled]) -> str:
         each = 1e9 * s.seconds / s.ratings if s.ratings else math.nan
         table.add_row(f"{s.ratings:,}", f"{s.seconds:.2f}", f"{s.compute:.2f}", f"{each:.0f}")
     return _printed(table)
+
+
+def convergence_metrics(base: Curve, relaxed: Curve) -> dict[str, float]:
+    """Flat numbers of `convergence.curves`: iterations that the second fit takes to J of the first, by the first's."""
+    found = {n: relaxed.reaches(base.objective[n - 1]) for n in _shown(base)}
+    reached = {f"convergence.reached.{n}": float(at) for n, at in found.items() if at is not None}
+    return reached | {"convergence.seconds.plain": base.seconds, "convergence.seconds.relaxed": relaxed.seconds}
+
+
+def convergence_summary(base: Curve, relaxed: Curve) -> str:
+    """A table for people."""
+    table = Table(title=f"BlockALS: relaxation {base.relaxation:g} and {relaxed.relaxation:g}", title_justify="left")
+    for heading in ("iteration", "J", "relaxed", "reached after", "validation", "relaxed"):
+        table.add_column(heading, justify="right")
+    for n in _shown(base):
+        at = relaxed.reaches(base.objective[n - 1])
+        both = [f"{curve.objective[n - 1]:,.1f}" for curve in (base, relaxed)]
+        scores = [f"{curve.validation_rmse[n - 1]:.5f}" for curve in (base, relaxed)]
+        table.add_row(str(n), *both, "not" if at is None else str(at), *scores)
+    seconds = f"seconds an iteration: {base.seconds:.3f}, relaxed {relaxed.seconds:.3f}\n"
+    return _printed(table) + seconds
+
+
+def _shown(curve: Curve) -> list[int]:
+    """Iterations that a table shows."""
+    last = len(curve.objective)
+    return [n for n in (1, 2, 3, 5, 10, 15, 20, 30, 50, 100) if n < last] + [last]
 
 
 def plain(value: Any) -> Any:

@@ -210,6 +210,7 @@ class BenchmarkSettings(Section):
     shares: tuple[float, ...] = Field(
         (1 / 32, 1 / 8, 1 / 2, 1.0), min_length=1, description="--scaling: shares of the users that are fitted to"
     )
+    curve: int = Field(30, ge=2, description="--convergence: iterations")
     kernel_ranks: tuple[int, ...] = Field((10, 32, 64, 128), min_length=1, description="--kernels: ranks measured")
     kernel_ratings: int = Field(3_000_000, ge=1, description="--kernels: generated ratings that are swept over")
 

@@ -34,7 +34,7 @@ QUICK = [
     'benchmark.conf={"spark.sql.shuffle.partitions": "2"}',
 ]
 FITS = [FitOrder(max_iter=n) for n in (0, 1, 6)]
-ARGS = argparse.Namespace(rank=None, repeats=1, kernels=False, scaling=False)
+ARGS = argparse.Namespace(rank=None, repeats=1, kernels=False, scaling=False, convergence=False)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,9 @@ def test_the_job_s_line_and_record(result: JobResult, settings: Settings, prepar
 def test_the_kernels_alone_need_no_data(spark: SparkSession, tmp_path: Path) -> None:
     quick = ["benchmark.kernel_ranks=[4]", "benchmark.kernel_ratings=5000"]
     alone = load_settings([], quick, {"workdir": str(tmp_path), "dataset": "nowhere"})
-    result = job.run(spark, alone, argparse.Namespace(rank=None, repeats=None, kernels=True, scaling=False))
+    result = job.run(
+        spark, alone, argparse.Namespace(rank=None, repeats=None, kernels=True, scaling=False, convergence=False)
+    )
     assert 0 < result.metrics["kernels.rank_4.share"] < 1
     assert json.loads(Path(result.outputs["record"]).read_text())["kernels"][0]["rank"] == 4
     assert spark.range(1).count() == 1
@@ -143,10 +145,25 @@ def test_the_kernels_alone_need_no_data(spark: SparkSession, tmp_path: Path) -> 
 
 def test_an_iteration_by_number_of_ratings(spark: SparkSession, settings: Settings, prepared: Prepared) -> None:
     some = load_settings([], [*QUICK, "benchmark.shares=[1.0,0.5]"], {"dataset": "demo", "workdir": settings.workdir})
-    found = job.run(spark, some, argparse.Namespace(rank=4, repeats=None, kernels=False, scaling=True)).metrics
+    found = job.run(
+        spark, some, argparse.Namespace(rank=4, repeats=None, kernels=False, scaling=True, convergence=False)
+    ).metrics
     assert found["scaling.share_1.ratings"] == prepared.rows["train"] + prepared.rows["validation"]
     assert 0.4 < found["scaling.share_0.5.ratings"] / found["scaling.share_1.ratings"] < 0.6
     assert 0 < found["scaling.share_0.5.compute"] < found["scaling.share_0.5.seconds"]
+
+
+def test_iterations_with_and_without_relaxation(spark: SparkSession, settings: Settings, prepared: Prepared) -> None:
+    some = load_settings([], [*QUICK, "benchmark.curve=12"], {"dataset": "demo", "workdir": settings.workdir})
+    args = argparse.Namespace(rank=None, repeats=None, kernels=False, scaling=False, convergence=True)
+    result = job.run(spark, some, args)
+    plain, relaxed = json.loads(Path(result.outputs["record"]).read_text())["convergence"]
+    assert (plain["relaxation"], relaxed["relaxation"]) == (1.0, some.train.relaxation)
+    assert len(plain["objective"]) == len(relaxed["objective"]) == 12
+    at = int(result.metrics["convergence.reached.12"])
+    assert relaxed["objective"][at - 1] <= plain["objective"][-1] < relaxed["objective"][at - 2]
+    assert at < 12
+    assert f"{plain['objective'][-1]:,.1f}" in result.summary
 
 
 def test_rmse_is_clipped_and_gaps_count_as_the_mean(spark: SparkSession) -> None:
