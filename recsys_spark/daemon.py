@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from importlib import import_module
+from socket import socket
 
 
 def preload() -> None:
@@ -24,6 +25,21 @@ def preload() -> None:
     to_csr([two, two._replace(cols=two.rows[[0, 0]], across=True)], 0, 1)
 
 
+def hang_up_quietly() -> None:
+    """End a worker without a traceback where Spark has closed its socket, as it does when one was idle for a minute."""
+    from pyspark import daemon
+
+    serve = daemon.worker
+
+    def worker(sock: socket, authenticated: bool) -> int:
+        try:
+            return int(serve(sock, authenticated))
+        except BrokenPipeError:
+            return 1
+
+    daemon.worker = worker
+
+
 if __name__ == "__main__":
     from pyspark.daemon import manager
 
@@ -32,4 +48,5 @@ if __name__ == "__main__":
     quicken()  # the package was imported before this module was known as the main one
     with contextlib.suppress(ImportError):  # a task that needs what is missing says so, in words that the driver knows
         preload()
+    hang_up_quietly()
     manager()

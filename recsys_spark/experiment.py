@@ -20,7 +20,7 @@ from recsys_spark.evaluate import job as evaluate_job
 from recsys_spark.features import job as features_job
 from recsys_spark.ingest import job as ingest_job
 from recsys_spark.ingest import split_job
-from recsys_spark.ml.job import train_published
+from recsys_spark.ml.job import model_path, train_published
 from recsys_spark.ml.model import BlockALSModel
 from recsys_spark.score import job as score_job
 from recsys_spark.score.source import REGISTRY, Source, load_source
@@ -59,7 +59,7 @@ def train(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> 
     extra = published.manifest.extra
     again = "; as at the last run: nothing has changed" if published.reused else ""
     log.info("train: %s%s", extra["stop_reason"], again)
-    outputs = {"model": f"{published.path}/model"} | ({"run_id": extra["run_id"]} if extra["run_id"] else {})
+    outputs = {"model": model_path(published)} | ({"run_id": extra["run_id"]} if extra["run_id"] else {})
     return JobResult(metrics=extra["metrics"], outputs=outputs)
 
 
@@ -83,7 +83,7 @@ def score(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> 
     """Score every user with the current model or a registered one; the run that trained it gets a readable sample."""
     source = source_of(spark, settings)
     result = score_job.run(spark, settings, args, source)
-    sample = sample_recommendations(spark, settings, result.outputs["recommendations"])
+    sample = sample_recommendations(spark, settings, spark.read.parquet(result.outputs["recommendations"]))
     _tell_run(settings, source.facts.get("run_id"), lambda tracker: tracker.log_table(sample, "sample_recommendations"))
     return result
 

@@ -62,6 +62,11 @@ def model_id_column(dataset: DataFrame, column: str, side: str, ids: pa.DataType
     return found.cast("long") if pa.types.is_integer(ids) else found
 
 
+def id_ddl(ids: pa.DataType) -> str:
+    """Spark's type of a model's ids, as DDL."""
+    return "bigint" if pa.types.is_integer(ids) else "string"
+
+
 def feature_rows(rows: DataFrame, side: str, text_ids: bool) -> DataFrame:
     """Feature rows as (id, indices, values): the id is the first column, whatever its name.
 

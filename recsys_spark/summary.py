@@ -24,7 +24,7 @@ SHOWN = 5
 WIDTH = 110
 
 
-def sample_recommendations(spark: SparkSession, settings: Settings, recommendations: str) -> pd.DataFrame:
+def sample_recommendations(spark: SparkSession, settings: Settings, recommendations: DataFrame) -> pd.DataFrame:
     """A few users, what they liked most and what they get, by title: pandas (user, liked, recommended), a row a place.
 
     The users are those of median activity, so that the sample is neither the newest nor the busiest; ties by id.
@@ -41,7 +41,7 @@ def sample_recommendations(spark: SparkSession, settings: Settings, recommendati
     liked = ratings.where(F.col(schema.USER).isin(users)).select(
         schema.USER, schema.ITEM, _place(-F.col(schema.RATING), -F.unix_timestamp(schema.TIMESTAMP)), schema.RATING
     )
-    got = spark.read.parquet(recommendations).where(F.col(schema.USER).isin(users))
+    got = recommendations.where(F.col(schema.USER).isin(users))
     return _sample_table(
         users,
         _titled(liked.where(F.col("place") <= LIKED), titles, schema.RATING),
@@ -98,7 +98,8 @@ def summarise(spark: SparkSession, settings: Settings, results: Mapping[str, Job
     if "ranked_users" in evaluate:
         console.print(_ranking_table(evaluate, settings))
         console.print()
-    console.print(_users_table(sample_recommendations(spark, settings, results["score"].outputs["recommendations"])))
+    recommendations = spark.read.parquet(results["score"].outputs["recommendations"])
+    console.print(_users_table(sample_recommendations(spark, settings, recommendations)))
     console.print()
     for name, path in (
         ("Model", results["train"].outputs["model"]),

@@ -18,8 +18,8 @@ from recsys_spark.config import Settings, Variant, step_root
 from recsys_spark.errors import DataError
 from recsys_spark.evaluate.rating import bin_labels
 from recsys_spark.tracking.provenance import provenance
-from recsys_spark.tracking.run import track
-from recsys_spark.tuning.candidate import Candidate, Params, candidate
+from recsys_spark.tracking.run import Child, track
+from recsys_spark.tuning.candidate import Candidate, Params, candidate, first_params
 from recsys_spark.tuning.folds import inner_names, outer_name, shares
 from recsys_spark.tuning.job import ALL, FULL, deciding, make_search, report_of
 from recsys_spark.tuning.lab import Fit, Lab
@@ -136,7 +136,8 @@ class _Variants:
         searches = {
             (name, outer_name(f)): make_search(
                 self.spark, self.inputs, self.material, f"{name}/{outer_name(f)}", variant,
-                inner_names(f, study.inner_folds), first=self.best[outer_name(f)]["params"],
+                inner_names(f, study.inner_folds),
+                first_params(self.chosen, variant, self.best[outer_name(f)]["params"]),
             )
             for name, variant in self.named(model).items()
             if name != FULL
@@ -189,7 +190,9 @@ def _tell(
                 numbers = {**values, **(values["against_full"] or {})}
                 known = {key: float(v) for key, v in numbers.items() if isinstance(v, (int, float))}
                 facts = {"variant": name, "setting": setting}
-                tracker.log_child(f"{name} {setting}", facts, known, {"train_rmse_by_iteration": values["curve"]})
+                tracker.log_child(
+                    Child(f"{name} {setting}", facts, known, {"train_rmse_by_iteration": values["curve"]})
+                )
         return tracker.run_id
 
 

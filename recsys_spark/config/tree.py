@@ -18,7 +18,9 @@ from recsys_spark.config.study import AblateSettings, StudySettings, SweepSettin
 class GenerateSettings(Section):
     """The data generator."""
 
-    preset: Literal["demo", "1m", "32m"] = Field("demo", description="size: demo (100 k ratings), 1m or 32m")
+    preset: Literal["demo", "1m", "32m", "320m"] = Field(
+        "demo", description="size: demo (100 k ratings), 1m, 32m or 320m"
+    )
     seed: int = Field(42, description="same seed, same bits")
     out: str | None = Field(None, description="where the release goes; null: {workdir}/{dataset}/raw")
 
@@ -232,7 +234,7 @@ class Settings(Section):
     """The whole tree: one section per step."""
 
     dataset: str = Field(
-        "demo", min_length=1, description="preset (demo, 1m, 32m), a folder, a zip, or a release's name"
+        "demo", min_length=1, description="preset (demo, 1m, 32m, 320m), a folder, a zip, or a release's name"
     )
     workdir: str = Field("lake", min_length=1, description="root of the lake: path or URI")
     generate: GenerateSettings = GenerateSettings()

@@ -15,6 +15,7 @@ from recsys_spark.config import Settings, step_root
 from recsys_spark.errors import DataError, EnvironmentProblem
 from recsys_spark.evaluate.rating import Floats, rating_classes
 from recsys_spark.evaluate.report import MODEL, Report
+from recsys_spark.ml.job import model_path
 from recsys_spark.schema import ITEM, PART, PREDICTION, RATING, TEST, TRAIN, USER
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> Jo
         write=lambda draft: _write(
             draft,
             lake.read_table(spark, split.path, RATINGS),
-            BlockALSModel.load(f"{trained.path}/model"),
+            BlockALSModel.load(model_path(trained)),
             settings,
             ingested.manifest.extra["scale"],
         ),

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recsys_spark import lake, schema
 from recsys_spark.config import Settings, load_settings, step_root
-from recsys_spark.errors import NotPublishedError
 from recsys_spark.evaluate.report import MODEL, title
 from recsys_spark.ingest.split_job import RATINGS, split_root
 from recsys_spark.ingest.splits import parts
+from recsys_spark.ml.job import model_path
 from recsys_spark.ml.model import BlockALSModel
-from recsys_spark.score.job import STEP as SCORE
-from recsys_spark.score.job import TABLE as RECOMMENDATIONS
+from recsys_spark.score import days
 from recsys_spark.session import build_session
 from recsys_spark.summary import sample_recommendations
 
@@ -88,7 +87,7 @@ class Results:
     @cached_property
     def model(self) -> BlockALSModel:
         """The trained model; unknown ids get the known side's bias."""
-        return BlockALSModel.load(f"{self.published('train').path}/model")
+        return BlockALSModel.load(model_path(self.published("train")))
 
     @cached_property
     def run_id(self) -> str | None:
@@ -125,20 +124,8 @@ class Results:
     @cached_property
     def recommendations(self) -> DataFrame:
         """The latest day's (user, rank, item, score, run_date)."""
-        return self.spark.read.parquet(self._latest.table(RECOMMENDATIONS))
+        return days.read(days.score_path(self.settings), spark=self.spark)
 
     def sample(self) -> pd.DataFrame:
         """Three users of median activity, what they liked and what they get, by title."""
-        return sample_recommendations(self.spark, self.settings, self._latest.table(RECOMMENDATIONS))
-
-    @cached_property
-    def _latest(self) -> lake.Published:
-        root = f"{step_root(self.settings, SCORE)}/{RECOMMENDATIONS}"
-        days = sorted(_folders(self.spark, root))
-        if not days:
-            raise NotPublishedError(f"nothing is published at {root}; run jobs/score.py first")
-        return lake.current(self.spark, f"{root}/{days[-1]}", SCORE)
-
-
-def _folders(spark: SparkSession, root: str) -> list[Any]:
-    return [name for name, is_dir, *_ in lake.list_dir(spark, root) if is_dir] if lake.exists(spark, root) else []
+        return sample_recommendations(self.spark, self.settings, self.recommendations)

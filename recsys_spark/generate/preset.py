@@ -113,6 +113,20 @@ PRESETS: dict[str, Preset] = {
             chunk_ratings=250_000,
             parts=True,
         ),
+        Preset(
+            name="320m",
+            users=2_009_480,
+            cold_users=10_000,
+            films=270_000,
+            rated_films=260_000,
+            ratings=320_002_040,
+            top_activity=100_000,
+            activity_spread=1.57,
+            popularity_depth=13.2,
+            popularity_shape=0.3,
+            chunk_ratings=250_000,
+            parts=True,
+        ),
     )
 }
 

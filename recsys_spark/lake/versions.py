@@ -126,9 +126,12 @@ def read_table(spark: SparkSession, root: str, name: str) -> DataFrame:
     NotPublishedError
         There is no version, or it has no table of this name, or not all of its files.
     """
+    return _scan(spark, *_find_table(spark, root, name))
+
+
+def _scan(spark: SparkSession, path: str, info: TableInfo) -> DataFrame:
     from pyspark.sql.types import DataType, StructType
 
-    path, info = _find_table(spark, root, name)
     df = spark.read.schema(info.schema).parquet(path)
     columns = cast(StructType, DataType.fromDDL(info.schema)).fieldNames()
     quoted = ["`" + column.replace("`", "``") + "`" for column in columns]
@@ -145,10 +148,10 @@ def collect_table(spark: SparkSession, root: str, name: str) -> pa.Table:
     DataError
         A local file is damaged.
     """
-    path, _ = _find_table(spark, root, name)
+    path, info = _find_table(spark, root, name)
     local = fs.locate(spark, path).local
     if local is None:
-        return read_table(spark, root, name).toArrow()
+        return _scan(spark, path, info).toArrow()
     try:
         return pq.read_table(local, partitioning=None, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:

@@ -15,7 +15,7 @@ from recsys_spark.als.foldin import Folded, fold_in, side_of
 from recsys_spark.als.model import FittedModel
 from recsys_spark.blocks.layout import SIDE_NAMES, other
 from recsys_spark.errors import DataError, RecsysError
-from recsys_spark.frames import check_classic, feature_rows, model_id_column
+from recsys_spark.frames import check_classic, feature_rows, id_ddl, model_id_column
 from recsys_spark.ml.ratings import offence, rating_columns
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def fold_frame(
         parts.append(_typed(rating_columns(ratings, wanted), fitted, side))
     if features is not None:
         described = feature_rows(features, SIDE_NAMES[side], text_ids=not pa.types.is_integer(kind))
-        parts.append(described.withColumn("id", F.col("id").cast(_key_type(kind))))
+        parts.append(described.withColumn("id", F.col("id").cast(id_ddl(kind))))
     rows = parts[0].unionByName(parts[1], allowMissingColumns=True) if len(parts) > 1 else parts[0]
-    ddl = f"id {_key_type(kind)}, {_DDL}"
+    ddl = f"id {id_ddl(kind)}, {_DDL}"
     found = rows.repartition("id").mapInArrow(partial(_fold, shared=shared, side=side), ddl).toArrow()
     problems = found["problem"].drop_null().to_pylist()
     if problems:
@@ -80,10 +80,6 @@ def only(folded: Folded, which: np.ndarray) -> Folded:
     return Folded(
         folded.ids.take(pa.array(at)), np.ascontiguousarray(folded.factors[at]), folded.biases[at], folded.counts[at]
     )
-
-
-def _key_type(ids: pa.DataType) -> str:
-    return "bigint" if pa.types.is_integer(ids) else "string"
 
 
 def _typed(ratings: DataFrame, fitted: FittedModel, side: int) -> DataFrame:

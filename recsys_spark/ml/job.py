@@ -16,7 +16,7 @@ from recsys_spark.ml.model import BlockALSModel
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-MODEL = "model"
+_MODEL = "model"
 
 
 def estimator_of(settings: Settings) -> BlockALS:
@@ -29,6 +29,11 @@ def estimator_of(settings: Settings) -> BlockALS:
         checkpointDir=step_root(settings, "checkpoints"),
         checkpointInterval=settings.fit.checkpoint_every or -1,
     )
+
+
+def model_path(trained: lake.Published) -> str:
+    """Where the step's version has its model, for `BlockALSModel.load`."""
+    return f"{trained.path}/{_MODEL}"
 
 
 def fit_metrics(fitted: FitFacts) -> dict[str, float]:
@@ -69,7 +74,7 @@ def train_published(
 
         def train() -> BlockALSModel:
             trained.append(estimator_of(settings).fitBlocks(PublishedBlocks(spark, blocks)))
-            trained[0].write().save(f"{draft.path}/{MODEL}")
+            trained[0].write().save(f"{draft.path}/{_MODEL}")
             return trained[0]
 
         added = around(train)

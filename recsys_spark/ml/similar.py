@@ -13,7 +13,7 @@ from recsys_spark.als.model import FittedModel
 from recsys_spark.als.similar import Neighbours, check_metric
 from recsys_spark.blocks.layout import SIDE_NAMES
 from recsys_spark.errors import ConfigError
-from recsys_spark.frames import check_classic, model_id_column
+from recsys_spark.frames import check_classic, id_ddl, model_id_column, quoted
 
 if TYPE_CHECKING:
     from pyspark.core.broadcast import Broadcast
@@ -38,10 +38,10 @@ def similar_frame(
     check_metric(side_of(fitted, side), metric)
     kind = side_of(fitted, side).ids.type
     wanted = ids.select(model_id_column(ids, column, SIDE_NAMES[side], kind).alias("id")).dropna().distinct()
-    name = "bigint" if pa.types.is_integer(kind) else "string"
+    name = id_ddl(kind)
     value = "distance" if metric == "euclidean" else "similarity"
-    quoted = "`" + column.replace("`", "``") + "`"
-    ddl = f"{quoted} {name}, similar array<struct<{quoted}: {name}, {value}: float>>"
+    key = quoted(column)
+    ddl = f"{key} {name}, similar array<struct<{key}: {name}, {value}: float>>"
     return wanted.mapInArrow(partial(_similar, shared=shared, side=side, column=column, n=n, metric=metric), ddl)
 
 

@@ -160,11 +160,11 @@ def _plan(spark: SparkSession, settings: Settings, source: Source, ingest: lake.
 
 def _write(spark: SparkSession, draft: lake.Draft, plan: _Plan) -> dict[str, Any]:
     draft.write_table(digests(plan.ratings), RATED)
-    facts = facts_of(spark.read.parquet(f"{draft.path}/{RATED}"))
+    rated = spark.read.parquet(f"{draft.path}/{RATED}")
     obstacle = why_not(plan.before, plan.recipe)
     if plan.settings.score.since is not None:
         log.info(f"{obstacle}: everybody is scored" if obstacle else "users whose ratings have changed are scored")
-    counts = _write_rows(spark, draft, plan, plan.before if obstacle is None else None)
+    counts = _write_rows(spark, draft, plan, rated, plan.before if obstacle is None else None)
     written = spark.read.parquet(f"{draft.path}/{TABLE}")
     yesterday = lake.read_table(spark, plan.before.path, TABLE) if plan.before else None
     measures = measure(written, counts.pop("users"), yesterday)
@@ -172,25 +172,28 @@ def _write(spark: SparkSession, draft: lake.Draft, plan: _Plan) -> dict[str, Any
     return {
         "counts": {"rows": measures.rows, **counts},
         "model": {**plan.source.facts, "fingerprint": plan.source.fingerprint},
-        "ratings": facts.to_json(),
+        "ratings": facts_of(rated).to_json(),
         "recipe": plan.recipe,
         "everybody_because": obstacle if plan.settings.score.since is not None else "score.since is not set",
         "gates": account,
     }
 
 
-def _write_rows(spark: SparkSession, draft: lake.Draft, plan: _Plan, base: lake.Published | None) -> dict[str, int]:
+def _write_rows(
+    spark: SparkSession, draft: lake.Draft, plan: _Plan, rated: DataFrame, base: lake.Published | None
+) -> dict[str, int]:
     """Write the table; how many users there are, were scored, folded in, left to the fallback, carried over.
 
     Parameters
     ----------
+    rated : a digest of every user's ratings, as `carry.digests` makes it
     base : the day that rows may be carried over from
     """
     original, ratings, since = plan.source.model, plan.ratings, plan.settings.score.since
-    everybody = model_users(spark, original).union(spark.read.parquet(f"{draft.path}/{RATED}").select(USER)).distinct()
+    everybody = model_users(spark, original).union(rated.select(USER)).distinct()
     changed = scored = None
     if since is not None and base is not None:
-        rated, then = spark.read.parquet(f"{draft.path}/{RATED}"), lake.read_table(spark, base.path, RATED)
+        then = lake.read_table(spark, base.path, RATED)
         changed = changed_users(rated, then, None if since == "last" else since).persist()
         scored = everybody.join(changed, USER, "left_semi")
     theirs = ratings if scored is None else ratings.join(scored, USER, "left_semi")

@@ -12,12 +12,13 @@ from recsys_spark.als.model import FittedModel
 from recsys_spark.als.model_io import MODEL_JSON
 from recsys_spark.als.model_uri import load_model_uri
 from recsys_spark.config import Settings, step_root
+from recsys_spark.ml.job import model_path
+from recsys_spark.ml.persistence import FITTED
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 REGISTRY = "models:/"
-FITTED = "fitted"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def load_source(spark: SparkSession, settings: Settings) -> Source:
     """
     if settings.score.model is None:
         train = lake.current(spark, step_root(settings, "train"), "train")
-        uri, run_id = f"{train.path}/model", train.manifest.extra.get("run_id")
+        uri, run_id = model_path(train), train.manifest.extra.get("run_id")
     else:
         uri, run_id = settings.score.model.rstrip("/"), None
     inner = f"{uri}/{FITTED}"

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recsys_spark.als.model import FittedModel, SideModel
+from recsys_spark.als.model import FittedModel
 from recsys_spark.blocks.layout import SIDE_NAMES, USERS
 from recsys_spark.errors import DataError
-from recsys_spark.frames import model_id_column
+from recsys_spark.frames import id_ddl, model_id_column
 from recsys_spark.score.finder import ID, OTHER, RATING, RECOMMENDATIONS, Ranking, for_ids, for_profiles, for_rows
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def recommend_ids(
     from pyspark.sql import functions as F
 
     model, other = shared.value, 1 - side
-    kind, other_kind = (_kind((model.user, model.item)[s]) for s in (side, other))
+    kind, other_kind = (id_ddl((model.user, model.item)[s].ids.type) for s in (side, other))
     nothing = F.lit(None).cast(other_kind).alias(OTHER)
     spark = (ids if ids is not None else seen).sparkSession  # type: ignore[union-attr]
     if ids is None:
@@ -122,15 +122,11 @@ def _ids(frame: DataFrame, names: tuple[str, str], model: FittedModel, side: int
     return model_id_column(frame, names[side], SIDE_NAMES[side], (model.user, model.item)[side].ids.type)
 
 
-def _kind(side: SideModel) -> str:
-    return "bigint" if pa.types.is_integer(side.ids.type) else "string"
-
-
 def _schema(model: FittedModel, side: int, key: T.DataType | None = None) -> T.StructType:
     from pyspark.sql import types as T
 
     served, others = (model.user, model.item) if side == USERS else (model.item, model.user)
-    kinds = [T.LongType() if _kind(s) == "bigint" else T.StringType() for s in (served, others)]
+    kinds = [T.DataType.fromDDL(id_ddl(side.ids.type)) for side in (served, others)]
     pair = T.StructType([T.StructField(OTHER, kinds[1]), T.StructField(RATING, T.FloatType())])
     return T.StructType([T.StructField(ID, key or kinds[0]), T.StructField(RECOMMENDATIONS, T.ArrayType(pair))])
 

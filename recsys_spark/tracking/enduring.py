@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from typing_extensions import override
+from typing import Any
 
 from recsys_spark.config import Settings, dataset_slug
 from recsys_spark.errors import EnvironmentProblem
 from recsys_spark.tracking.journal import PENDING, Journal
-from recsys_spark.tracking.run import Tracker
+from recsys_spark.tracking.run import Tracker, first_line
 from recsys_spark.tracking.store import OUTAGES, few_retries, is_outage, open_run, replayed
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
-    from recsys_spark.tracking.datasets import DataSet
 
 log = logging.getLogger(__name__)
 
@@ -33,59 +26,13 @@ class EnduringTracker(Tracker):
         self._inner, self.journal, self._begin = inner, journal, begin
         self._learn()
 
-    @override
-    def log_settings(self, settings: Settings) -> None:
-        self._tell("log_settings", settings)
-
-    @override
-    def log_tags(self, tags: Mapping[str, str]) -> None:
-        self._tell("log_tags", tags)
-
-    @override
-    def log_dataset(self, data: DataSet) -> None:
-        self._tell("log_dataset", data)
-
-    @override
-    def log_history(self, history: pa.Table) -> None:
-        self._tell("log_history", history)
-
-    @override
-    def log_model(self, model_dir: str | Path) -> None:
-        self._tell("log_model", model_dir)
-
-    @override
-    def log_metrics(self, metrics: Mapping[str, float], data: DataSet | None = None) -> None:
-        self._tell("log_metrics", metrics, data)
-
-    @override
-    def log_directory(self, local_dir: str | Path, artifact_path: str | None = None) -> None:
-        self._tell("log_directory", local_dir, artifact_path)
-
-    @override
-    def log_table(self, table: pd.DataFrame, name: str) -> None:
-        self._tell("log_table", table, name)
-
-    @override
-    def log_text(self, text: str, name: str) -> None:
-        self._tell("log_text", text, name)
-
-    @override
-    def log_child(
-        self,
-        name: str,
-        params: Mapping[str, object],
-        metrics: Mapping[str, float],
-        curves: Mapping[str, Sequence[float]] | None = None,
-    ) -> None:
-        self._tell("log_child", name, params, metrics, curves)
-
     def fall_back(self, problem: BaseException) -> Journal:
         """Go on with the journal; says so, once."""
         if self.journal is None:
             self.journal = self._begin()
             log.warning(
                 "MLflow does not take the record (%s): it is kept in %s; jobs/replay.py tells it later",
-                _first_line(problem),
+                first_line(problem),
                 self.journal.path,
             )
             self._learn()
@@ -97,15 +44,28 @@ class EnduringTracker(Tracker):
         for name in Tracker.__annotations__ if told else ():
             setattr(self, name, getattr(told, name))
 
-    def _tell(self, method: str, *arguments: Any) -> None:
+    def tell(self, method: str, *arguments: Any, **named: Any) -> None:
+        """Make one of `Tracker`'s calls."""
         if self.journal is None:
             try:
                 with few_retries():
-                    getattr(self._inner, method)(*arguments)
+                    getattr(self._inner, method)(*arguments, **named)
                 return self._learn()
             except OUTAGES as problem:
                 self.fall_back(problem)
-        getattr(self.journal, method)(*arguments)
+        getattr(self.journal, method)(*arguments, **named)
+
+
+def _passed_on(method: str) -> Callable[..., None]:
+    @functools.wraps(getattr(Tracker, method))
+    def call(self: EnduringTracker, *arguments: Any, **named: Any) -> None:
+        self.tell(method, *arguments, **named)
+
+    return call
+
+
+for _method in [name for name in vars(Tracker) if name.startswith("log_")]:
+    setattr(EnduringTracker, _method, _passed_on(_method))
 
 
 @contextlib.contextmanager
@@ -140,7 +100,3 @@ def open_enduring(settings: Settings, name: str, run_id: str | None) -> Iterator
             tracker.fall_back(problem)
         if tracker.journal is not None:
             tracker.journal.close(status)
-
-
-def _first_line(problem: BaseException) -> str:
-    return next(iter(str(problem).strip().splitlines()), "") or type(problem).__name__

@@ -16,9 +16,8 @@ import fcntl
 import json
 import os
 import shutil
-import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from typing_extensions import override
 from recsys_spark.config import Settings
 from recsys_spark.errors import EnvironmentProblem
 from recsys_spark.redact import redact, redact_tree
-from recsys_spark.tracking.run import Tracker
+from recsys_spark.tracking.run import Child, Tracker, now_ms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +69,7 @@ class Journal(Tracker):
             self._lock.close()
             raise EnvironmentProblem(f"another process works on {self.path}: run it again when it is done") from None
         if not (self.path / RUN).exists():
-            self._write(RUN, {**begin, "began": _now(), "status": "KILLED", "ended": None})
+            self._write(RUN, {**begin, "began": now_ms(), "status": "KILLED", "ended": None})
 
     @property
     def about(self) -> dict[str, Any]:
@@ -80,7 +79,7 @@ class Journal(Tracker):
     def close(self, status: str | None = None) -> None:
         """Let others have it; with a status, the run has ended."""
         if status is not None:
-            self._write(RUN, {**self.about, "status": status, "ended": _now()})
+            self._write(RUN, {**self.about, "status": status, "ended": now_ms()})
         self._lock.close()
 
     def entries(self) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -108,7 +107,7 @@ class Journal(Tracker):
 
     @override
     def log_dataset(self, data: DataSet) -> None:
-        self._add("log_dataset", {"data": dataclasses.asdict(data) | {"path": redact(data.path)}})
+        self._add("log_dataset", {"data": _told(data)})
 
     @override
     def log_history(self, history: pa.Table) -> None:
@@ -122,8 +121,8 @@ class Journal(Tracker):
 
     @override
     def log_metrics(self, metrics: Mapping[str, float], data: DataSet | None = None) -> None:
-        about = None if data is None else dataclasses.asdict(data)
-        self._add("log_metrics", {"metrics": {k: float(v) for k, v in metrics.items()}, "data": about})
+        numbers = {key: float(value) for key, value in metrics.items()}
+        self._add("log_metrics", {"metrics": numbers, "data": None if data is None else _told(data)})
 
     @override
     def log_directory(self, local_dir: str | Path, artifact_path: str | None = None) -> None:
@@ -140,17 +139,11 @@ class Journal(Tracker):
         self._add("log_text", {"text": text, "name": name})
 
     @override
-    def log_child(
-        self,
-        name: str,
-        params: Mapping[str, object],
-        metrics: Mapping[str, float],
-        curves: Mapping[str, Sequence[float]] | None = None,
-    ) -> None:
-        numbers = {key: float(value) for key, value in metrics.items()}
-        lines = {key: [float(value) for value in curve] for key, curve in (curves or {}).items()}
-        told = {"name": name, "params": redact_tree(dict(params)), "metrics": numbers, "curves": lines}
-        self._add("log_child", told)
+    def log_child(self, child: Child) -> None:
+        numbers = {key: float(value) for key, value in child.metrics.items()}
+        lines = {key: [float(value) for value in curve] for key, curve in child.curves.items()}
+        told = child._replace(params=redact_tree(child.params), metrics=numbers, curves=lines)
+        self._add("log_child", told._asdict())
 
     def _next(self) -> str:
         return f"{1 + sum(1 for _ in self.path.glob('[0-9]*.json')):05d}"
@@ -163,7 +156,7 @@ class Journal(Tracker):
         return files
 
     def _add(self, method: str, arguments: dict[str, Any]) -> None:
-        self._write(f"{self._next()}.json", {"method": method, "at": _now(), "arguments": arguments})
+        self._write(f"{self._next()}.json", {"method": method, "at": now_ms(), "arguments": arguments})
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         temporary = self.path / f".{name}"
@@ -180,6 +173,6 @@ def journals(folder: Path) -> list[str]:
     return [path.name for path in sorted(found, key=lambda path: (json.loads((path / RUN).read_text())["began"], path))]
 
 
-def _now() -> int:
-    """Milliseconds since 1970, as MLflow counts time."""
-    return int(time.time() * 1000)
+def _told(data: DataSet) -> dict[str, Any]:
+    """What is written down of a data set."""
+    return dataclasses.asdict(data) | {"path": redact(data.path)}

@@ -1,7 +1,7 @@
 """Telling MLflow what its store did not take at the time: each record once, however often this is interrupted; driver.
 
 The store knows most calls again by itself (parameters, tags, points of a metric, data sets, files). Those that it would
-take twice, a model, a table and a nested run, are looked for before.
+take twice, a model and a nested run, are looked for before.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from recsys_spark.errors import EnvironmentProblem
 from recsys_spark.tracking.datasets import DataSet
 from recsys_spark.tracking.journal import PENDING, TABLE, Journal, journals
 from recsys_spark.tracking.quiet import quiet
+from recsys_spark.tracking.run import Child
 from recsys_spark.tracking.store import (
     RECORD_TAG,
     MlflowTracker,
@@ -113,11 +114,11 @@ def _tell_entry(tracker: MlflowTracker, method: str, arguments: dict[str, Any], 
     elif method == "log_directory":
         tracker.log_directory(files, arguments["artifact_path"])
     elif method == "log_table":
-        if f"{arguments['name']}.md" not in _artifacts(tracker):
-            tracker.log_table(pq.read_table(files / TABLE).to_pandas(), arguments["name"])
+        tracker.log_table(pq.read_table(files / TABLE).to_pandas(), arguments["name"])
     elif method == "log_child":
-        if not _has_child(tracker, arguments["name"]):
-            tracker.log_child(**arguments)
+        child = Child(**arguments)
+        if not _has_child(tracker, child.name):
+            tracker.log_child(child)
     elif method in ("log_tags", "log_text"):
         getattr(tracker, method)(**arguments)
     else:
@@ -135,9 +136,3 @@ def _has_child(tracker: MlflowTracker, name: str) -> bool:
             if info.status != "FINISHED":
                 client.delete_run(info.run_id)
     return any(info.status == "FINISHED" for info in mine)
-
-
-def _artifacts(tracker: MlflowTracker) -> set[str]:
-    """Files in the top folder of a run."""
-    with quiet():
-        return {file.path for file in mlflow.MlflowClient(tracking_uri=tracker.uri).list_artifacts(tracker.run_id)}

@@ -7,9 +7,11 @@ the same calls do nothing and mlflow is not imported.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
@@ -23,6 +25,15 @@ if TYPE_CHECKING:
     from recsys_spark.als.model import FittedModel
     from recsys_spark.tracking.datasets import DataSet
     from recsys_spark.tracking.registry import Registry
+
+
+class Child(NamedTuple):
+    """A finished run nested in another: its name, parameters, metrics, and curves with a value a step, from 1."""
+
+    name: str
+    params: Mapping[str, object]
+    metrics: Mapping[str, float]
+    curves: Mapping[str, Sequence[float]] = MappingProxyType({})
 
 
 class Tracker:
@@ -60,14 +71,8 @@ class Tracker:
     def log_text(self, text: str, name: str) -> None:
         """A text as the artifact `name`."""
 
-    def log_child(
-        self,
-        name: str,
-        params: Mapping[str, object],
-        metrics: Mapping[str, float],
-        curves: Mapping[str, Sequence[float]] | None = None,
-    ) -> None:
-        """A finished run of that name nested in this one; `curves` have a value a step, from 1; NaN is left out."""
+    def log_child(self, child: Child) -> None:
+        """A finished run nested in this one; NaN is left out."""
 
 
 @contextlib.contextmanager
@@ -118,6 +123,16 @@ def fetch_model(settings: Settings, uri: str) -> tuple[FittedModel, dict[str, st
     with quiet():
         from recsys_spark.tracking.registry import fetch
     return fetch(settings, uri)
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, as MLflow counts time."""
+    return int(time.time() * 1000)
+
+
+def first_line(problem: BaseException) -> str:
+    """What an error says first, or its class where it says nothing."""
+    return next(iter(str(problem).strip().splitlines()), "") or type(problem).__name__
 
 
 def _check_enabled(settings: Settings, what: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from recsys_spark.config import Settings, dataset_slug
 from recsys_spark.errors import EnvironmentProblem
 from recsys_spark.redact import redact, redact_tree
 from recsys_spark.tracking.quiet import quiet
-from recsys_spark.tracking.run import Tracker
+from recsys_spark.tracking.run import Child, Tracker, first_line, now_ms
 from recsys_spark.tracking.text import flatten, markdown
 
 try:
@@ -61,14 +60,14 @@ class MlflowTracker(Tracker):
     ):
         self._client, self.uri, self.run_id, self.model_id = client, uri, run_id, model_id
         self._register_as = register_as
-        self.now: Callable[[], int] = _now  # ms since 1970; a record that is told later has times of its own
+        self.now: Callable[[], int] = now_ms  # ms since 1970; a record that is told later has times of its own
 
     @override
     def log_settings(self, settings: Settings) -> None:
         tree = redact_tree(settings.model_dump(mode="json"))
-        params = flatten({"dataset": tree["dataset"], **{section: tree[section] for section in PARAM_SECTIONS}})
+        params = _params({"dataset": tree["dataset"], **{section: tree[section] for section in PARAM_SECTIONS}})
         with quiet():
-            for batch in _batches([Param(key, text) for key, text in params.items()], BATCH):
+            for batch in _batches(params, BATCH):
                 self._client.log_batch(self.run_id, params=batch)
             text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
             self._client.log_text(self.run_id, text, "settings.yaml")
@@ -119,6 +118,9 @@ class MlflowTracker(Tracker):
     def log_table(self, table: pd.DataFrame, name: str) -> None:
         with quiet():
             self._client.log_table(self.run_id, table, f"{name}.json")
+            # Which has added the rows to those of a table of that name: here the last one counts.
+            rows = table.to_json(orient="split", index=False, date_format="iso")
+            self._client.log_text(self.run_id, rows, f"{name}.json")
             self._client.log_text(self.run_id, markdown(table), f"{name}.md")
 
     @override
@@ -127,25 +129,19 @@ class MlflowTracker(Tracker):
             self._client.log_text(self.run_id, text, name)
 
     @override
-    def log_child(
-        self,
-        name: str,
-        params: Mapping[str, object],
-        metrics: Mapping[str, float],
-        curves: Mapping[str, Sequence[float]] | None = None,
-    ) -> None:
+    def log_child(self, child: Child) -> None:
         now, tags = self.now(), {MLFLOW_PARENT_RUN_ID: self.run_id}
-        values = [Metric(key, value, now, 0) for key, value in metrics.items() if math.isfinite(value)]
-        for key, curve in (curves or {}).items():
+        values = [Metric(key, value, now, 0) for key, value in child.metrics.items() if math.isfinite(value)]
+        for key, curve in child.curves.items():
             values += [Metric(key, value, now, step) for step, value in enumerate(curve, 1) if math.isfinite(value)]
         with quiet():
             parent = self._client.get_run(self.run_id)
-            child = self._client.create_run(parent.info.experiment_id, tags=tags, run_name=name).info.run_id
-            for batch in _batches([Param(key, text) for key, text in flatten(params).items()], BATCH):
-                self._client.log_batch(child, params=batch)
+            run = self._client.create_run(parent.info.experiment_id, tags=tags, run_name=child.name).info
+            for batch in _batches(_params(redact_tree(child.params)), BATCH):
+                self._client.log_batch(run.run_id, params=batch)
             for batch in _batches(values, METRICS_BATCH):
-                self._client.log_batch(child, metrics=batch)
-            self._client.set_terminated(child)
+                self._client.log_batch(run.run_id, metrics=batch)
+            self._client.set_terminated(run.run_id)
 
 
 def store_uri(settings: Settings) -> str:
@@ -224,9 +220,8 @@ def explained(uri: str) -> Iterator[None]:
         with few_retries():
             yield
     except (*OUTAGES, ImportError) as problem:
-        first_line = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
         raise EnvironmentProblem(
-            f"cannot use the MLflow store {redact(uri)}: {redact(first_line)}; start it, choose another with "
+            f"cannot use the MLflow store {redact(uri)}: {redact(first_line(problem))}; start it, choose another with "
             "--set tracking.uri=URI or MLFLOW_TRACKING_URI, or turn tracking off with --set tracking.enabled=false"
         ) from problem
 
@@ -262,11 +257,10 @@ def few_retries() -> Iterator[None]:
             os.environ.pop(key, None)
 
 
+def _params(tree: Mapping[str, Any]) -> list[Param]:
+    return [Param(key, text) for key, text in flatten(tree).items()]
+
+
 def _batches(entries: Sequence[Any], size: int) -> Iterator[list[Any]]:
     for start in range(0, len(entries), size):
         yield list(entries[start : start + size])
-
-
-def _now() -> int:
-    """Milliseconds since 1970, as MLflow counts time."""
-    return int(time.time() * 1000)

@@ -15,8 +15,10 @@ def flatten(value: Any, prefix: str = "") -> dict[str, str]:
 
     >>> flatten({"train": {"rank": 20, "clip": [0.5, 5.0]}})
     {'train.rank': '20', 'train.clip': '[0.5, 5.0]'}
+    >>> flatten({}), flatten({"conf": {}})
+    ({}, {'conf': '{}'})
     """
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping) and (value or not prefix):
         parts = [flatten(inner, f"{prefix}.{key}" if prefix else str(key)) for key, inner in value.items()]
         return {key: text for part in parts for key, text in part.items()}
     return {prefix: value if isinstance(value, str) else json.dumps(value)}

@@ -56,6 +56,13 @@ def settled(space: Mapping[str, Dimension | None], variant: Variant) -> dict[str
     return {n: variant.set[d.keys[0]] for n, d in named.items() if d.keys[0] in variant.set}
 
 
+def first_params(settings: Settings, variant: Variant, best: Params) -> dict[str, Any]:
+    """Where a variant's own search begins: at another's best, in dimensions of its own at what is configured."""
+    tree = settings.model_dump(mode="json")
+    own = {name: _get(tree, d.keys[0]) for name, d in (variant.space or {}).items() if d is not None}
+    return {**best, **{name: value for name, value in own.items() if value is not None}}
+
+
 def candidate(settings: Settings, space: Mapping[str, Dimension | None], variant: Variant, params: Params) -> Candidate:
     """The settings with the parameters in them, and what the variant sets on top.
 
@@ -105,6 +112,12 @@ def overrides(space: Mapping[str, Dimension | None], params: Params) -> dict[str
 
 def _covers(given: str, key: str) -> bool:
     return key == given or key.startswith(f"{given}.")
+
+
+def _get(tree: Any, key: str) -> Any:
+    for name in key.split("."):
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -19,7 +19,7 @@ from recsys_spark.config import Dimension, Settings, Variant, step_root
 from recsys_spark.errors import ConfigError, EnvironmentProblem
 from recsys_spark.evaluate.figures import save_figures
 from recsys_spark.tracking.provenance import provenance
-from recsys_spark.tracking.run import track
+from recsys_spark.tracking.run import Child, track
 from recsys_spark.tuning.candidate import candidate, dimensions, overrides, settled
 from recsys_spark.tuning.figures import history, importances, slices
 from recsys_spark.tuning.folds import inner_names, outer_name
@@ -220,7 +220,7 @@ def _tell(
             for trial in report["trials"]:
                 facts = {"search": name, "pruned": trial["pruned"], "iterations": trial["iterations"]} | trial["params"]
                 child = f"{name} {trial['number']}"
-                tracker.log_child(child, facts, {"value": trial["value"]}, {"rmse": trial["curve"]})
+                tracker.log_child(Child(child, facts, {"value": trial["value"]}, {"rmse": trial["curve"]}))
         return tracker.run_id
 
 

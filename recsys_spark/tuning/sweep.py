@@ -23,7 +23,7 @@ from recsys_spark.config import Dimension, Settings, SweepSettings, Variant, ste
 from recsys_spark.errors import ConfigError
 from recsys_spark.evaluate.figures import save_figures
 from recsys_spark.tracking.provenance import provenance
-from recsys_spark.tracking.run import track
+from recsys_spark.tracking.run import Child, track
 from recsys_spark.tuning.candidate import candidate
 from recsys_spark.tuning.figures import sweep as draw
 from recsys_spark.tuning.folds import share_folds, share_name
@@ -165,7 +165,7 @@ def _tell(
         tracker.log_table(means, "sweep")
         for row in means.itertuples():
             numbers = {key: float(getattr(row, key)) for key in _MEASURES}
-            tracker.log_child(f"{name} {row.value:g}", {name: f"{row.value:g}"}, numbers)
+            tracker.log_child(Child(f"{name} {row.value:g}", {name: f"{row.value:g}"}, numbers))
         return {"metrics": metrics, "run_id": tracker.run_id, "summary": _summary(name, means)}
 
 

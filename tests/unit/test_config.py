@@ -148,7 +148,7 @@ def test_all_problems_are_reported_at_once_with_their_origin(tmp_path):
         ("features.user=none", "features.user: Input should be 'auto', found 'none'"),
         ("train.clip=[5, 1]", "clip must be (low, high) with low < high"),
         ("train.item.reg_groups={genre: x}", "train.item.reg_groups.genre: Input should be a valid number"),
-        ("generate.preset=2m", "generate.preset: Input should be 'demo', '1m' or '32m', found '2m'"),
+        ("generate.preset=2m", "generate.preset: Input should be 'demo', '1m', '32m' or '320m', found '2m'"),
         ("train=3", "train: Input should be a valid dictionary"),
         ("score.run_date=yesterday", "score.run_date: must be a date such as 2026-11-20, found 'yesterday'"),
         ("dataset=''", "dataset: String should have at least 1 character"),

@@ -32,7 +32,7 @@ def test_same_seed_same_world_another_seed_another() -> None:
     assert not np.array_equal(first.people.activity, other.people.activity)
 
 
-@pytest.mark.parametrize("name", ["demo", "1m", "32m"])
+@pytest.mark.parametrize("name", ["demo", "1m", "32m", "320m"])
 def test_sizes_are_exact(name: str) -> None:
     w, preset = world(name), PRESETS[name]
     assert int(w.people.activity.sum()) == preset.ratings

@@ -16,7 +16,7 @@ import sqlalchemy
 from recsys_spark.als.model_io import save_model
 from recsys_spark.config import Settings
 from recsys_spark.errors import EnvironmentProblem
-from recsys_spark.tracking.run import Tracker, track
+from recsys_spark.tracking.run import Child, Tracker, track
 from tests.model_factory import random_history, random_model
 
 mlflow = pytest.importorskip("mlflow", reason="the extra 'tracking' is not installed")
@@ -67,7 +67,7 @@ def evaluate(tracker: Tracker, folder: Path) -> None:
     tracker.log_directory(folder / "figures", "figures")
     tracker.log_table(pd.DataFrame({"title": ["A"], "score": [4.25]}), "sample")
     tracker.log_text("é", "notes.txt")
-    tracker.log_child("trial 0", {"rank": 5}, {"value": 0.5}, {"rmse": [0.6, float("nan"), 0.5]})
+    tracker.log_child(Child("trial 0", {"rank": 5}, {"value": 0.5}, {"rmse": [0.6, float("nan"), 0.5]}))
 
 
 def shown(uri: str, run_id: str) -> dict[str, Any]:

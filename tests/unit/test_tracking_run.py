@@ -72,7 +72,8 @@ def logged(folder: Path) -> tuple[str, str]:
         assert tracker.run_id == run_id
         tracker.log_metrics({"rmse": 0.82, "mae": 0.6, "undefined": math.nan}, data("test", 7))
         tracker.log_directory(folder / "report", "figures")
-        tracker.log_table(pd.DataFrame({"title": ["A|B"], "score": [4.25]}), "sample_recommendations")
+        for score in (1.5, 4.25):
+            tracker.log_table(pd.DataFrame({"title": ["A|B"], "score": [score]}), "sample_recommendations")
         tracker.log_text('{"rmse": 0.82}', "metrics.json")
     assert run_id is not None
     return run_id, uri

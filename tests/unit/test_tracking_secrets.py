@@ -10,7 +10,7 @@ from recsys_spark.als.model_io import save_model
 from recsys_spark.config import Settings
 from recsys_spark.errors import EnvironmentProblem
 from recsys_spark.tracking.journal import Journal
-from recsys_spark.tracking.run import track
+from recsys_spark.tracking.run import Child, track
 from tests.model_factory import random_model
 
 pytest.importorskip("mlflow", reason="the extra 'tracking' is not installed")
@@ -39,6 +39,7 @@ def test_no_secret_reaches_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyP
         tracker.log_tags({"spark.master": "spark://host", "note": "with Kept/To-0urselves"})
         tracker.log_dataset(DataSet("d", "s3a://id:hush-4@bucket/t", "x", "user BIGINT", 1, "training"))
         tracker.log_model(tmp_path / "model")
+        tracker.log_child(Child("trial", {"uri": "http://me:hush-5@host"}, {}))
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"s3a://id:***@bucket/ml" in stored
     assert stored.count(b"https://x-access-token:***@git.example/a/b") >= 2  # of the run and of the model
@@ -49,10 +50,13 @@ def test_no_secret_is_kept_for_a_store_that_does_not_answer(tmp_path: Path) -> N
     journal = Journal(tmp_path, None, {"experiment": "e"})
     journal.log_settings(Settings(dataset="s3a://id:hush-1@bucket/ml", workdir="http://u:hush-2@host/lake"))
     journal.log_tags({"note": "password=hush-3"})
-    journal.log_dataset(DataSet("d", "s3a://id:hush-4@bucket/t", "x", "user BIGINT", 1, "training"))
+    data = DataSet("d", "s3a://id:hush-4@bucket/t", "x", "user BIGINT", 1, "training")
+    journal.log_dataset(data)
+    journal.log_metrics({"rmse": 0.8}, data)
+    journal.log_child(Child("trial", {"uri": "http://me:hush-5@host"}, {}))
     kept = [arguments for _, arguments in journal.entries()]
     journal.close()
-    assert len(kept) == 3
+    assert len(kept) == 5
     assert b"hush" not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from recsys_spark.config import AblateSettings, Dimension, Settings, Variant, load_settings
 from recsys_spark.errors import ConfigError
-from recsys_spark.tuning.candidate import candidate, dimensions, overrides, settled
+from recsys_spark.tuning.candidate import candidate, dimensions, first_params, overrides, settled
 from recsys_spark.tuning.job import with_arguments
 from recsys_spark.tuning.space import labels, values
 
@@ -41,6 +41,14 @@ def test_the_full_model_takes_every_parameter():
     assert full.graph is not None
     assert (full.graph.groups, full.graph.top_k, full.graph.min_similarity) == (("genre",), 15, 0.5)
     assert full.for_iterations(3).train.max_iter == 3
+
+
+def test_a_search_begins_at_what_is_known():
+    chosen = Settings(evaluate={"pyspark": {"rank": 12, "reg": 0.15}})
+    assert first_params(chosen, VARIANTS["no_graph"], PARAMS) == PARAMS
+    begun = first_params(chosen, VARIANTS["pyspark_als"], PARAMS)
+    assert (begun["rank"], begun["reg"]) == (12, 0.15)
+    assert candidate(chosen, SPACE, VARIANTS["pyspark_als"], begun).pyspark == (12, 0.15)
 
 
 def test_variants_take_their_part_away():
