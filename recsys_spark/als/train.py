@@ -22,8 +22,9 @@ from recsys_spark.als.executor import Executor, Model
 from recsys_spark.als.history import Iteration, Phases, Terms
 from recsys_spark.als.model import FitFacts, SideFacts
 from recsys_spark.als.orders import Facts, Orders
+from recsys_spark.als.patience import Patience
 from recsys_spark.als.project import next_projection
-from recsys_spark.als.settings import AlsSettings, StopSettings
+from recsys_spark.als.settings import AlsSettings
 from recsys_spark.als.work import Order
 from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.errors import FitError
@@ -133,7 +134,7 @@ class _Fit(Generic[Model]):
 
     def run(self, initial: Model | None, checkpoints: Checkpoints | None) -> Model:
         iterations: list[Iteration] = []
-        patience = _Patience(self.settings.stop)
+        patience = Patience(self.settings.stop)
         if checkpoints and self.settings.max_iter <= checkpoints.every:
             checkpoints = None  # none would be written, and a fingerprint takes a pass over all data
         fingerprint = self._fingerprint(initial) if checkpoints else ""
@@ -228,7 +229,7 @@ class _Fit(Generic[Model]):
             reg, reg_bias = self.executor.energy(order)
             self.reg[side], self.reg_bias[side] = (float(off_grid(e, order.scale)) for e in (reg, reg_bias))
 
-    def _resume(self, found: Checkpoint, iterations: list[Iteration], patience: _Patience) -> _Best:
+    def _resume(self, found: Checkpoint, iterations: list[Iteration], patience: Patience) -> _Best:
         """Put everything back as it was after the checkpoint's iteration."""
         progress = found.progress
         self.executor.start([self.orders.start_order(side) for side in (USERS, ITEMS)], self.settings.seed)
@@ -250,7 +251,7 @@ class _Fit(Generic[Model]):
         snapshot, score = self.executor.adopt(found.best), _finite(found.progress.best_score)
         return _Best(found.best.best_iteration, score, snapshot, _projections(found.best))
 
-    def _checkpoint(self, number: int, best: _Best, iterations: list[Iteration], patience: _Patience) -> Checkpoint:
+    def _checkpoint(self, number: int, best: _Best, iterations: list[Iteration], patience: Patience) -> Checkpoint:
         progress = Progress(
             number,
             self.sse,
@@ -340,16 +341,3 @@ def _projections(model: Any) -> list[np.ndarray]:
 
 def _finite(score: float | None) -> float:
     return math.inf if score is None else score
-
-
-class _Patience:
-    """Early stopping: counts iterations since the validation RMSE last fell by the tolerance."""
-
-    def __init__(self, stop: StopSettings) -> None:
-        self.stop, self.since, self.score = stop, 0, math.inf
-
-    def exhausted(self, record: Iteration) -> bool:
-        """Whether to stop after this iteration."""
-        if record.validation_rmse < self.score * (1.0 - self.stop.tol):
-            self.since, self.score = record.iteration, record.validation_rmse
-        return record.iteration >= self.stop.min_iter and record.iteration - self.since >= self.stop.patience
