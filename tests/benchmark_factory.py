@@ -32,10 +32,11 @@ def phase(
     source: str = "parquet",
     history: Sequence[float] = (),
     validation: Sequence[float | None] = (),
+    objective: Sequence[float] = (),
 ) -> Phase:
     """A fit that is not judged."""
     order = FitOrder(max_iter=max_iter, source=source)
-    course = Course(seconds=tuple(history), validation=tuple(validation))
+    course = Course(seconds=tuple(history), validation=tuple(validation), objective=tuple(objective))
     return Phase(order=order, start=start, end=start + seconds, course=course)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from recsys_spark.als.model import NO_CLIP
 from recsys_spark.als.settings import AlsSettings, SideSettings
-from recsys_spark.als.work import Order, Shown, Survey
+from recsys_spark.als.work import Order, Shown, Step, Survey
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, other
 from recsys_spark.errors import ConfigError, FitError
 from recsys_spark.features.columns import FeatureColumn
@@ -130,7 +130,7 @@ class Orders:
             reg_bias=s.reg_bias,
             learned=s.bias == "learned",
             projection=self.projections[side],
-            scale=scale_for(4 * (self._target_bound(side) + self._prior_bound(side))),
+            scale=scale_for(self._sums_bound(side)),
             clip=self.scored_clip,
             held_out_scale=scale_for(2 * self.facts.held_out * clip_width**2),
             ticket=ticket,
@@ -140,6 +140,27 @@ class Orders:
             graph_weight=s.graph,
             nonnegative=self.settings.nonnegative,
         )
+
+    def beyond(self, order: Order, before: F64, length: float, known: float, *, scored: bool) -> Order:
+        """The order, rows taken beyond their solution.
+
+        Parameters
+        ----------
+        before : float64 ndarray of shape (d, k + 1)
+            The projection that the rows as they are go with.
+        length : float
+            ω, 1 to 2.
+        known : float
+            At least each of the side's terms of J as it is now, and the errors.
+        scored : bool
+            Whether the errors there are asked for.
+        """
+        # A residual at ω is (1 - ω) times the one now and ω times the solution's: at most 2ω - 1 times the larger.
+        # Cells without a rating are a difference of two sums, of which the errors bound one.
+        bound = (2 * length - 1) ** 2 * (self._sums_bound(order.side) + (2 + 4 * self.facts.most_repeats) * known)
+        # Rows that are solved with the projection as it is are at their least value with that one.
+        end = order.projection if order.nonnegative else before + length * (order.projection - before)
+        return replace(order, step=Step(length, end, scored), scale=scale_for(bound))
 
     def see(self, order: Order, shown: Shown) -> None:
         """Take in what the rows of a side turned out to be.
@@ -221,6 +242,10 @@ class Orders:
     def penalty_energy(self) -> float:
         """Σ_f λ_f ‖W_f‖² over both sides, factors and biases."""
         return sum(float((self._penalties[s] * self.projections[s] ** 2).sum()) for s in (USERS, ITEMS))
+
+    def _sums_bound(self, side: int) -> float:
+        """At least each sum of a half-sweep."""
+        return 4 * (self._target_bound(side) + self._prior_bound(side))
 
     def _target_bound(self, side: int) -> float:
         """At least Σ w y² of a pass over the side."""

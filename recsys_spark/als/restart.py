@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys_spark.als.terms import regularisation
+from recsys_spark.als.terms import energies
 from recsys_spark.als.work import Order, Rows, View
 from recsys_spark.blocks.layout import PARTS, Block
-from recsys_spark.kernels.prior import prior_means
 from recsys_spark.kernels.rows import F32
 from recsys_spark.kernels.start import mix
 
 
 def energy_block(block: Block, view: View, order: Order) -> tuple[int, int]:
-    """(Σ λ_i ‖q_i - Wᵀx_i‖², λ_b Σ (c_i - wᵀx_i)²) over the rows as they are that have ratings, on the grid."""
-    reg, live = regularisation(block, order), np.diff(block.ratings.indptr) > 0
-    if order.graph_weight:  # an edge makes a row a variable of J too
-        live |= np.diff(block.graph.indptr) > 0
-    means = prior_means(block.features, order.projection)
-    shift = view.mine.factors - means[:, :-1]
-    energy = reg.factor * np.einsum("ij,ij->i", shift, shift)
-    shift_bias = view.mine.biases - means[:, -1]
-    energy_bias = reg.bias * shift_bias * shift_bias if order.learned else np.zeros(block.n_rows)
-    on_grid = [np.rint(np.where(live, e, 0.0) * order.scale).astype(np.int64) for e in (energy, energy_bias)]
-    return int(on_grid[0].sum()), int(on_grid[1].sum())
+    """`terms.energies` of the rows as they are."""
+    return energies(block, view.mine.factors, view.mine.biases, order)
 
 
 def place_block(block: Block, view: View, biases: bool, nonnegative: bool) -> tuple[Rows, tuple[float, float]]:

@@ -71,6 +71,12 @@ class AlsSettings(_Frozen):
     unobserved: UnobservedSettings = Field(default_factory=UnobservedSettings)
     implicit: ImplicitSettings = Field(default_factory=ImplicitSettings)
     nonnegative: bool = Field(False, description="factors of both sides are not negative; biases may be")
+    relaxation: float = Field(
+        1.9,
+        ge=1,
+        lt=2,
+        description="ω at most: how far items go, 1 being to their solution; beyond takes fewer iterations",
+    )
     update_features_every: int = Field(1, ge=1, description="iterations between solves of the projections")
     clip: tuple[float, float] | None = Field(
         None, description="scale that predictions are clipped to; null: that of the training ratings, none if implicit"
@@ -94,6 +100,10 @@ class AlsSettings(_Frozen):
     def feedback(self) -> float | None:
         """α of implicit feedback; None where ratings are ratings."""
         return self.implicit.alpha if self.implicit.prefs else None
+
+    def length(self, iteration: int) -> float:
+        """ω of an iteration, from 1: 1, 1.33, 1.5, 1.6, … towards 2, at most ``relaxation``."""
+        return min(self.relaxation, 2 * iteration / (iteration + 1))
 
     def resolved(self) -> AlsSettings:
         """These settings with every null that stands for a default replaced by it."""

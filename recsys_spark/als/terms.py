@@ -8,6 +8,7 @@ import numpy as np
 
 from recsys_spark.blocks.layout import Block
 from recsys_spark.kernels.graph import pull_of
+from recsys_spark.kernels.prior import prior_means
 from recsys_spark.kernels.rows import F32, F64, NO_PULL, Csr, Extra, Reg
 from recsys_spark.kernels.sweep import row_precisions
 
@@ -48,6 +49,24 @@ def most_repeats(rows: Csr) -> int:
 def regularisation(block: Block, order: Order) -> Reg:
     """λ of each row, and λ_b."""
     return Reg(row_precisions(effective_counts(block, order.feedback), order.reg, order.reg_mode), order.reg_bias)
+
+
+def variables(block: Block, order: Order) -> np.ndarray:
+    """Which rows are variables of J, bool (n,): those that have ratings, or with a graph an edge."""
+    live = np.diff(block.ratings.indptr) > 0
+    return live | (np.diff(block.graph.indptr) > 0) if order.graph_weight else live
+
+
+def energies(block: Block, factors: F32, biases: F32, order: Order) -> tuple[int, int]:
+    """(Σ λ_i ‖q_i - Wᵀx_i‖², λ_b Σ (c_i - wᵀx_i)²) over given rows that are variables of J, on the grid."""
+    reg, live = regularisation(block, order), variables(block, order)
+    means = prior_means(block.features, order.projection)
+    shift = factors - means[:, :-1]
+    energy = reg.factor * np.einsum("ij,ij->i", shift, shift)
+    shift_bias = biases - means[:, -1]
+    energy_bias = reg.bias * shift_bias * shift_bias if order.learned else np.zeros(block.n_rows)
+    on_grid = [np.rint(np.where(live, e, 0.0) * order.scale).astype(np.int64) for e in (energy, energy_bias)]
+    return int(on_grid[0].sum()), int(on_grid[1].sum())
 
 
 def extra_of(block: Block, view: View, order: Order, reg: Reg) -> Extra:

@@ -22,8 +22,10 @@ from recsys_spark.als.executor import Executor, Model
 from recsys_spark.als.history import Iteration, Phases, Terms
 from recsys_spark.als.model import FitFacts, SideFacts
 from recsys_spark.als.orders import Facts, Orders
+from recsys_spark.als.patience import Patience
 from recsys_spark.als.project import next_projection
-from recsys_spark.als.settings import AlsSettings, StopSettings
+from recsys_spark.als.settings import AlsSettings
+from recsys_spark.als.work import Order
 from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.errors import FitError
 from recsys_spark.features.columns import FeatureColumn
@@ -81,7 +83,7 @@ def train(
     """
     if initial is not None:
         check_initial(cast(Any, initial), settings.rank)
-    return _Fit(executor, settings, columns, watch or (lambda event: None)).run(initial, checkpoints)
+    return _Fit(executor, settings, columns, watch).run(initial, checkpoints)
 
 
 _LEAST_SCALE = 2.0**10
@@ -106,9 +108,10 @@ class _Fit(Generic[Model]):
         executor: Executor[Model],
         settings: AlsSettings,
         columns: Columns,
-        watch: Callable[[HalfStep | Iteration], None],
+        watch: Callable[[HalfStep | Iteration], None] | None,
     ) -> None:
-        self.executor, self.settings, self.columns, self.watch = executor, settings.resolved(), columns, watch
+        self.executor, self.settings, self.columns = executor, settings.resolved(), columns
+        self.watch, self.watched = watch or (lambda event: None), watch is not None
         self.facts = Facts.merged(*(executor.survey(side, settings.feedback) for side in (USERS, ITEMS)))
         if not self.facts.ratings:
             raise FitError("no training rating with a weight above 0: nothing to fit")
@@ -131,7 +134,7 @@ class _Fit(Generic[Model]):
 
     def run(self, initial: Model | None, checkpoints: Checkpoints | None) -> Model:
         iterations: list[Iteration] = []
-        patience = _Patience(self.settings.stop)
+        patience = Patience(self.settings.stop)
         if checkpoints and self.settings.max_iter <= checkpoints.every:
             checkpoints = None  # none would be written, and a fingerprint takes a pass over all data
         fingerprint = self._fingerprint(initial) if checkpoints else ""
@@ -167,11 +170,16 @@ class _Fit(Generic[Model]):
         began = time.perf_counter()
         self.executor.meter.reset()
         for side in (ITEMS, USERS):
-            ticket = ""
+            ticket, before = "", self.orders.projections[side]
             if self.columns[side] and (number - 1) % self.settings.update_features_every == 0:
                 ticket = f"{number}-{side}"
                 self._solve_projection(side, ticket)
-            self._half_sweep(side, ticket)
+            order = self.orders.order(side, ticket)
+            length = self.settings.length(number)
+            if side == ITEMS and length > 1:
+                known = self.sse + self.reg[side] + self.reg_bias[side] + abs(self.unobserved)
+                order = self.orders.beyond(order, before, length, known, scored=self.watched)
+            self._half_sweep(order)
             self.watch(HalfStep(number, side, self._terms()))
         return self._record(number, time.perf_counter() - began)
 
@@ -221,7 +229,7 @@ class _Fit(Generic[Model]):
             reg, reg_bias = self.executor.energy(order)
             self.reg[side], self.reg_bias[side] = (float(off_grid(e, order.scale)) for e in (reg, reg_bias))
 
-    def _resume(self, found: Checkpoint, iterations: list[Iteration], patience: _Patience) -> _Best:
+    def _resume(self, found: Checkpoint, iterations: list[Iteration], patience: Patience) -> _Best:
         """Put everything back as it was after the checkpoint's iteration."""
         progress = found.progress
         self.executor.start([self.orders.start_order(side) for side in (USERS, ITEMS)], self.settings.seed)
@@ -243,7 +251,7 @@ class _Fit(Generic[Model]):
         snapshot, score = self.executor.adopt(found.best), _finite(found.progress.best_score)
         return _Best(found.best.best_iteration, score, snapshot, _projections(found.best))
 
-    def _checkpoint(self, number: int, best: _Best, iterations: list[Iteration], patience: _Patience) -> Checkpoint:
+    def _checkpoint(self, number: int, best: _Best, iterations: list[Iteration], patience: Patience) -> Checkpoint:
         progress = Progress(
             number,
             self.sse,
@@ -275,9 +283,11 @@ class _Fit(Generic[Model]):
         order = self.orders.order(side, ticket)
         self.orders.projections[side] = next_projection(self.executor, self.orders, order)
 
-    def _half_sweep(self, side: int, ticket: str) -> None:
-        order = self.orders.order(side, ticket)
+    def _half_sweep(self, order: Order) -> None:
+        side = order.side
         sums, held_out, shown = self.executor.half_sweep(order)
+        if order.step:
+            self.orders.projections[side] = order.step.projection
         self.orders.max_bias[side] = sums.max_bias
         self.orders.see(order, shown)
         self._sum_edges(side)
@@ -331,16 +341,3 @@ def _projections(model: Any) -> list[np.ndarray]:
 
 def _finite(score: float | None) -> float:
     return math.inf if score is None else score
-
-
-class _Patience:
-    """Early stopping: counts iterations since the validation RMSE last fell by the tolerance."""
-
-    def __init__(self, stop: StopSettings) -> None:
-        self.stop, self.since, self.score = stop, 0, math.inf
-
-    def exhausted(self, record: Iteration) -> bool:
-        """Whether to stop after this iteration."""
-        if record.validation_rmse < self.score * (1.0 - self.stop.tol):
-            self.since, self.score = record.iteration, record.validation_rmse
-        return record.iteration >= self.stop.min_iter and record.iteration - self.since >= self.stop.patience

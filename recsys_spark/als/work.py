@@ -5,23 +5,33 @@ An order is small: scalars and projections. Factors come through the exchange, r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Flag, auto
 from typing import NamedTuple
 
 import numpy as np
 
 from recsys_spark.als.keep import Keep
-from recsys_spark.als.terms import effective_counts, extra_of, most_repeats, preferences, regularisation, training
+from recsys_spark.als.terms import (
+    effective_counts,
+    energies,
+    extra_of,
+    most_repeats,
+    preferences,
+    regularisation,
+    training,
+    variables,
+)
 from recsys_spark.blocks.layout import USERS, Block
 from recsys_spark.kernels.graph import degrees, edge_energy
 from recsys_spark.kernels.predict import score_pairs
-from recsys_spark.kernels.prior import deviations
-from recsys_spark.kernels.rows import ALL_SEEN, F32, F64, I64, NO_F32, Other, Prior, Unseen, padded_rank
+from recsys_spark.kernels.prior import deviations, prior_means
+from recsys_spark.kernels.relax import beyond, lengths_within
+from recsys_spark.kernels.rows import ALL_SEEN, F32, F64, I64, NO_F32, Csr, Other, Prior, Unseen, padded_rank
 from recsys_spark.kernels.start import initial_factors
 from recsys_spark.kernels.sweep import Bias, SweepSums, half_sweep, sum_by_row
 from recsys_spark.kernels.systems import systems_shape
-from recsys_spark.kernels.unseen import NO_GRAM, GramGrid, gram_sums
+from recsys_spark.kernels.unseen import NO_GRAM, GramGrid, gram_sums, rescore
 
 NO_OWN: F32 = np.zeros((0, 0), np.float32)
 
@@ -60,6 +70,15 @@ class View(NamedTuple):
     given: Rows = NO_ROWS  # rows of a model for the block, zero for ids that it does not know
 
 
+@dataclass(frozen=True, eq=False)
+class Step:
+    """How far beyond their solution rows are taken, from where they were."""
+
+    length: float  # ω: 1 is the solution
+    projection: F64  # (d, k + 1) that goes with the rows there
+    scored: bool  # whether their squared error, a pass over the ratings, is asked for
+
+
 @dataclass(frozen=True)
 class Order:
     """How the rows of one side are to be solved in this pass."""
@@ -82,6 +101,7 @@ class Order:
     graph_weight: float = 0.0
     nonnegative: bool = False
     biases_only: bool = False  # factors stay as they are
+    step: Step | None = None
 
     @property
     def shows_own(self) -> bool:
@@ -92,7 +112,7 @@ class Order:
     def needs(self) -> Needs:
         """What a pass over the side's ratings needs."""
         needs = Needs.OTHER | Needs.OWN if self.shows_own else Needs.OTHER
-        return needs | Needs.MINE if self.biases_only else needs
+        return needs | Needs.MINE if self.biases_only or self.step else needs
 
 
 class Survey(NamedTuple):
@@ -208,6 +228,9 @@ def sweep_block(block: Block, view: View, order: Order) -> tuple[Rows, Swept]:
     )
     if sums.failed >= 0:
         return Rows(block.start, factors, biases), Swept(block.start, sums, 0, Shown(NO_GRAM, 0.0, 0.0))
+    if order.step:
+        step, order = order.step, replace(order, projection=order.step.projection)
+        factors, biases, sums = _beyond(step, block, rows, view, order, factors, biases, sums)
     held_out = 0
     if block.side == USERS and len(block.held_out.values):
         held_out = _held_out_sse(block, view.other, factors, biases, order)
@@ -215,6 +238,28 @@ def sweep_block(block: Block, view: View, order: Order) -> tuple[Rows, Swept]:
         factors = view.mine.factors
     solved, shown = _shown(block, order, factors, biases)
     return solved, Swept(block.start, sums, held_out, shown)
+
+
+def _beyond(
+    step: Step, block: Block, rows: Csr, view: View, order: Order, factors: F32, biases: F32, sums: SweepSums
+) -> tuple[F32, F32, SweepSums]:
+    """Rows beyond their solution, and their sums in place of the solution's."""
+    was, lengths = view.mine, np.full(block.n_rows, step.length)
+    if order.nonnegative:
+        lengths = lengths_within(was.factors, factors, step.length)
+    factors, biases = beyond(was.factors, factors, lengths), beyond(was.biases, biases, lengths)
+    idle, means = ~variables(block, order), prior_means(block.features, order.projection)
+    factors[idle] = means[idle, :-1]
+    if order.learned:
+        biases[idle] = means[idle, -1]
+    if order.nonnegative:
+        np.maximum(factors, 0.0, out=factors)
+    reg_factor, reg_bias = energies(block, factors, biases, order)
+    sse, unobserved = sums.sse, sums.unobserved
+    if step.scored:
+        sse, unobserved = rescore(rows, view.other, factors, biases, order.mean, order.unseen, order.scale)
+    max_bias = float(np.abs(biases).max(initial=0.0))
+    return factors, biases, SweepSums(sse, reg_factor, reg_bias, max_bias, sums.failed, unobserved)
 
 
 def _held_out_sse(block: Block, items: Other, factors: F32, biases: F32, order: Order) -> int:

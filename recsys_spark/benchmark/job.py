@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from recsys_spark import lake
+from recsys_spark.benchmark.convergence import converge
 from recsys_spark.benchmark.data import prepare
 from recsys_spark.benchmark.heap import smallest_heaps
 from recsys_spark.benchmark.kept import Kept
@@ -63,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "curves": "validation RMSE against seconds, with the comparison",
         "heap": "the smallest heap in which a fit completes (slow)",
         "scaling": "an iteration against ratings, rank and cores (slow)",
+        "convergence": "J by iteration with and without relaxation",
         "kernels": "the half-sweep beside sgemm",
     }
     for part in PARTS:
@@ -144,6 +146,8 @@ def measure_all(bench: Bench, options: BenchmarkSettings) -> Found:
         smallest_heaps(bench, found)
     if "scaling" in options.sections:
         scale(bench, found)
+    if "convergence" in options.sections:
+        converge(bench, found)
     return found
 
 

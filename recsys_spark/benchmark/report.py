@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from recsys_spark.benchmark.convergence import reached
 from recsys_spark.benchmark.kernels import KernelSpeed
 from recsys_spark.benchmark.notes import notes
 from recsys_spark.benchmark.spec import TOP_N
@@ -91,6 +92,8 @@ def summary(record: Record) -> str:
         console.print("\n".join(f"- {note}" for note in _notes(record)), highlight=False, soft_wrap=True)
     if record["scaling"]:
         console.print(_table("Seconds of an iteration", *scaling_rows(record)))
+    if record["convergence"]:
+        console.print(_table("J by iteration, without relaxation and with it", *convergence_rows(record)))
     return out.getvalue()
 
 
@@ -108,6 +111,8 @@ def markdown(record: Record, about: Mapping[str, str]) -> str:
         parts += ["", f"{_ratio_title(record)}:", "", *_markdown_table(*ratio_rows(record))]
     if record["scaling"]:
         parts += ["", "Seconds of an iteration:", "", *_markdown_table(*scaling_rows(record))]
+    if record["convergence"]:
+        parts += ["", "J by iteration:", "", *_markdown_table(*convergence_rows(record))]
     parts += ["", "What is unfair:", "", *(f"- {note}" for note in _notes(record))]
     return "\n".join(parts) + "\n"
 
@@ -154,6 +159,20 @@ def scaling_rows(record: Record) -> tuple[list[str], list[list[str]]]:
         each = ["–" if s is None else f"{1e9 * s / max(ratings[axis, at], 1):,.0f}" for s in found]
         rows.append([f"{axis} {at:,.0f}", *("–" if s is None else f"{s:.3f}" for s in found), *each])
     return head, rows
+
+
+def convergence_rows(record: Record) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows: how many iterations a relaxed fit takes to J of one without relaxation."""
+    plain, relaxed = record["convergence"]
+    head = ["iteration", "J", "relaxed", "reached after", "validation RMSE", "relaxed"]
+    rows = []
+    for n, at in reached(plain, relaxed).items():
+        values = [f"{fit['objective'][n - 1]:,.1f}" for fit in (plain, relaxed)]
+        errors = [fit["validation"][n - 1] for fit in (plain, relaxed)]
+        told = ["–" if error is None else f"{error:.5f}" for error in errors]
+        rows.append([str(n), *values, "not" if at is None else str(at), *told])
+    seconds = [f"{fit['iteration']:.3f} s" for fit in (plain, relaxed)]
+    return head, [*rows, ["each", *seconds, "", "", ""]]
 
 
 def kernel_metrics(speeds: Sequence[KernelSpeed]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from recsys_spark.benchmark.convergence import reached
 from recsys_spark.benchmark.data import Prepared
 from recsys_spark.benchmark.heap import smallest
 from recsys_spark.benchmark.kept import as_record
@@ -26,7 +27,7 @@ def record_of(found: Found, options: BenchmarkSettings, prepared: Prepared) -> d
       RMSE), the λs tried and the smallest heap;
     - ``target``: the best validation RMSE of any pyspark.ml.ALS, and whose;
     - ``ratios``: baseline over ours, median, min and max; ``to_target`` is the fastest pyspark.ml.ALS to the target;
-    - ``scaling``, ``trials``, ``published``, ``processes``.
+    - ``scaling``, ``convergence``, ``trials``, ``published``, ``processes``.
     """
     target = _target(found, options)
     contenders = {name: _contender(name, runs, found, options, target) for name, runs in found.runs.items()}
@@ -52,6 +53,7 @@ def record_of(found: Found, options: BenchmarkSettings, prepared: Prepared) -> d
                 }
                 for name, axis, at, run in found.scaled
             ],
+            "convergence": [_converged(relaxation, run) for relaxation, run in found.relaxed],
             "published": {n: r.model_dump(mode="json") for n, r in options.published.items() if r is not None},
             "processes": [as_record(run) for runs in (*found.runs.values(), found.cold.values()) for run in runs],
         }
@@ -71,6 +73,11 @@ def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
         out |= {f"{name}.{figure}": spread["median"] for figure, spread in contender["figures"].items()}
     for point in record["scaling"]:
         out[f"scaling.{point['contender']}.{point['axis']}_{point['at']:g}"] = point["seconds"]
+    if record["convergence"]:
+        plain, relaxed = record["convergence"]
+        out |= {f"convergence.reached.{n}": at for n, at in reached(plain, relaxed).items() if at is not None}
+        out |= {"convergence.plain.iteration": plain["iteration"]}
+        out |= {"convergence.relaxed.iteration": relaxed["iteration"]}
     if record["oracle_rmse"] is not None:
         out["oracle_rmse"] = record["oracle_rmse"]
     return {name: math.nan if value is None else float(value) for name, value in out.items()}
@@ -102,6 +109,17 @@ def _contender(
         "regs": found.regs.get(name, {}),
         "figures": {figure: spread for figure, spread in shown.items() if spread["values"]},
         "curve": [list(point) for point in points[0]],
+    }
+
+
+def _converged(relaxation: float, run: Measured) -> dict[str, Any]:
+    course = run.outcome.phases[0].course
+    seconds = statistics.median(course.seconds[1:] or course.seconds)  # the first may load kernels
+    return {
+        "relaxation": relaxation,
+        "objective": course.objective,
+        "validation": course.validation,
+        "iteration": seconds,
     }
 
 

@@ -61,6 +61,7 @@ class Found:
     trials : settings of pyspark.ml.ALS, empty where there was but one
     heaps : (MiB, whether it completed, seconds), as they were tried
     scaled : by what was varied
+    relaxed : a fit of many iterations by its relaxation, without any first
     """
 
     runs: dict[str, list[Measured]] = field(default_factory=dict)
@@ -71,6 +72,7 @@ class Found:
     choice: SparkChoice | None = None
     heaps: dict[str, list[tuple[int, bool, float]]] = field(default_factory=dict)
     scaled: list[tuple[str, str, float, Measured]] = field(default_factory=list)
+    relaxed: list[tuple[float, Measured]] = field(default_factory=list)
 
 
 class Bench:
@@ -258,6 +260,8 @@ def planned(options: BenchmarkSettings) -> int:
     if "scaling" in options.sections:
         points = len(options.shares) + len(options.ranks) + len(options.core_counts)
         total += points * len(options.scaled)
+    if "convergence" in options.sections:
+        total += 2
     return total
 
 

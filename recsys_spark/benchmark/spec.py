@@ -138,12 +138,13 @@ class Course(_Message):
 
     Attributes
     ----------
-    seconds, validation : of each iteration, and RMSE after it
+    seconds, validation, objective : of each iteration, RMSE and J after it
     moved : bytes of rows that were exchanged without a shuffle
     """
 
     seconds: tuple[float, ...] = ()
     validation: tuple[float | None, ...] = ()
+    objective: tuple[float, ...] = ()
     moved: float = 0.0
 
 

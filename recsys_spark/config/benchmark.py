@@ -11,8 +11,8 @@ from recsys_spark.config.section import Section
 ALL = "all"
 ON_SPARK = ("blockals", "pyspark")
 """Kinds that are fitted in a session of Spark."""
-Part = Literal["compare", "curves", "heap", "scaling", "kernels"]
-PARTS: tuple[Part, ...] = ("compare", "curves", "heap", "scaling", "kernels")
+Part = Literal["compare", "curves", "heap", "scaling", "convergence", "kernels"]
+PARTS: tuple[Part, ...] = ("compare", "curves", "heap", "scaling", "convergence", "kernels")
 
 
 class Contender(Section):
@@ -67,7 +67,7 @@ class BenchmarkSettings(Section):
     """The benchmark of BlockALS beside pyspark.ml.ALS and others, and of the kernels."""
 
     sections: tuple[Part, ...] = Field(
-        ("compare", "curves"), min_length=1, description="what is measured: compare, curves, heap, scaling, kernels"
+        ("compare", "curves"), min_length=1, description=f"what is measured: {', '.join(PARTS)}"
     )
     contenders: tuple[str, ...] = Field(
         ("blockals_factors", "blockals_features", "biases", "pyspark", "pyspark_residuals"),
@@ -109,6 +109,7 @@ class BenchmarkSettings(Section):
     )
     ranks: tuple[int, ...] = Field((10, 32, 64, 128), min_length=1, description="scaling: ranks")
     core_counts: tuple[int, ...] = Field((1, 2), min_length=1, description="scaling: cores")
+    convergence: int = Field(30, ge=2, description="convergence: iterations, with relaxation and without")
     kernel_ranks: tuple[int, ...] = Field((10, 32, 64, 128), min_length=1, description="kernels: ranks measured")
     kernel_ratings: int = Field(3_000_000, ge=1, description="kernels: generated ratings that are swept over")
     published: dict[str, Reference | None] = Field({}, description="figures of others by name, printed beside")

@@ -129,7 +129,7 @@ def _rescore(
             z[j] = factors[i, j]
         z[rank], z[rank + 1] = base - unseen.target, 1.0
         cells = 0.0
-        for a in range(size):
+        for a in range(size if unseen.weight > 0.0 else 0):
             line = 0.5 * unseen.gram[a, a] * z[a]
             for b in range(a + 1, size):
                 line += unseen.gram[a, b] * z[b]

@@ -147,10 +147,12 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
     def sparkDefaults(cls, **params: Any) -> BlockALS:
         """An estimator of the very model of pyspark.ml.recommendation.ALS: no μ, no biases, no clipping, λ·n.
 
+        Iterations are Spark's too: without relaxation.
+
         Params given go on top: ``BlockALS.sparkDefaults(rank=20)``.
         """
         off: dict[str, Any] = {"globalMean": "none", "userBias": "none", "itemBias": "none", "clipPredictions": False}
-        return cls(**off | params)
+        return cls(**off | {"relaxation": 1.0} | params)
 
     @classmethod
     def fromSettings(cls, settings: AlsSettings, **params: Any) -> BlockALS:

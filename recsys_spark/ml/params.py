@@ -164,6 +164,11 @@ class BlockAlsParams(AlsParams, BlockAlsModelParams, HasValidationIndicatorCol):
     updateFeaturesEvery: Param[int] = make_param(
         "updateFeaturesEvery", "iterations between solves of the projections", TypeConverters.toInt
     )
+    relaxation: Param[float] = make_param(
+        "relaxation",
+        "ω at most: how far items go, 1 being to their solution; beyond it takes fewer iterations",
+        TypeConverters.toFloat,
+    )
     tol: Param[float] = make_param("tol", "relative fall of the validation RMSE that counts", TypeConverters.toFloat)
     patience: Param[int] = make_param(
         "patience", "iterations without such a fall before stopping", TypeConverters.toInt
@@ -201,7 +206,7 @@ class BlockAlsParams(AlsParams, BlockAlsModelParams, HasValidationIndicatorCol):
             regUserFeatures=side.reg_features, regItemFeatures=side.reg_features,
             regUserFeatureBias=side.reg_feature_bias, regItemFeatureBias=side.reg_feature_bias, regUserGroups={},
             regItemGroups={}, userGraphWeight=0.0, itemGraphWeight=0.0, unobservedWeight=0.0,
-            unobservedTarget="baseline", updateFeaturesEvery=1, tol=1e-4, patience=3, minIter=3,
+            unobservedTarget="baseline", updateFeaturesEvery=1, relaxation=1.9, tol=1e-4, patience=3, minIter=3,
         )  # fmt: skip
 
     def getExecution(self) -> str:
@@ -247,6 +252,7 @@ SETTINGS_OF = {
     "maxIter": "max_iter",
     "seed": "seed",
     "globalMean": "mean",
+    "relaxation": "relaxation",
     "updateFeaturesEvery": "update_features_every",
     "clip": "clip",
     "tol": "stop.tol",

@@ -260,6 +260,17 @@ def solve_jointly(
     return theta, np.zeros(n) if kept is None else kept, np.hstack([projection, np.zeros((d, 1))])
 
 
+def beyond(
+    before: np.ndarray, solved: np.ndarray, length: float, nonnegative: bool
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """(lengths, rows so far from ``before`` (0) by way of ``solved`` (1)): shorter where an entry gets to 0."""
+    step = solved - before
+    lengths = np.full(len(before), length)
+    for i, row in enumerate(before if nonnegative else []):
+        lengths[i] = min([length, *(-b / s for b, s in zip(row, step[i], strict=True) if s < 0)])
+    return lengths, before + lengths[:, None] * step
+
+
 def _least_squares(design: np.ndarray, target: np.ndarray, low: np.ndarray) -> np.ndarray:
     """Minimise ‖design θ - target‖² with θ ≥ low, to rounding."""
     if np.isinf(low).all():

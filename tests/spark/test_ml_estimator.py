@@ -23,7 +23,7 @@ NON_DEFAULT = {
     "regUserBias": 0.5, "regItemBias": 0.7, "regModeUser": "weighted", "regModeItem": "inverse_sqrt",
     "userBias": "static", "itemBias": "learned", "regUserFeatures": 3.0, "regItemFeatures": 4.0,
     "regUserFeatureBias": 5.0, "regItemFeatureBias": 6.0, "regItemGroups": {"genre": 2.0}, "globalMean": "none",
-    "updateFeaturesEvery": 2, "tol": 0.01, "patience": 2, "minIter": 1, "clip": [1.0, 5.0],
+    "updateFeaturesEvery": 2, "relaxation": 1.5, "tol": 0.01, "patience": 2, "minIter": 1, "clip": [1.0, 5.0],
     "userGraphWeight": 0.5, "itemGraphWeight": 0.25, "nonnegative": True, "implicitPrefs": True, "alpha": 2.0,
     "unobservedWeight": 0.0, "unobservedTarget": 2.5,
 }  # fmt: skip

@@ -112,7 +112,7 @@ def test_implicit_feedback_reaches_the_objective_of_pyspark(spark: SparkSession)
 
     # more iterations without a checkpoint directory, and its lineage overflows the JVM's stack
     theirs = ALS(numUserBlocks=1, numItemBlocks=1, **params).fit(ratings)
-    ours = BlockALS(regModeUser="weighted", regModeItem="weighted", **params).fit(ratings).fitted
+    ours = BlockALS(regModeUser="weighted", regModeItem="weighted", relaxation=1.0, **params).fit(ratings).fitted
     found = objective(*(zip(s.ids.to_pylist(), s.factors, strict=True) for s in (ours.user, ours.item)))
     expected = objective(*(((r.id, r.features) for r in f.collect()) for f in (theirs.userFactors, theirs.itemFactors)))
     assert found == pytest.approx(expected, rel=0.02)

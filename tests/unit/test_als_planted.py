@@ -149,6 +149,6 @@ def test_a_tiny_set_is_overfitted() -> None:
     rng = np.random.default_rng(7)
     seen = rng.random((6, 5)) < 0.8
     problem = planted(rng.normal(3, 1, (6, 5)), seen)
-    side = SideSettings(reg=1e-6, reg_bias=1e-6)
+    side = SideSettings(reg=1e-5, reg_bias=1e-5)  # a tenth of it is where float32 finds rows singular
     model = train(problem.executor(), AlsSettings(rank=5, max_iter=80, user=side, item=side), problem.columns)
     assert model.history["train_rmse"].to_pylist()[-1] < 1e-3

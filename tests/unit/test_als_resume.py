@@ -97,7 +97,7 @@ def test_the_checkpoint_of_a_warm_start_is_known_again_by_ids_that_are_strings(t
 
 def test_a_warm_start_goes_on_below_where_the_model_was() -> None:
     p = problem(held_out=0.0)
-    short = SETTINGS.model_copy(update={"max_iter": 3})
+    short = SETTINGS.model_copy(update={"max_iter": 3, "relaxation": 1.0})  # it would begin at 1 again
     model = train(p.executor(), short, p.columns)
     seen: list[HalfStep] = []
     train(

@@ -38,8 +38,9 @@ def case(cells: str = "none", mode: str = "constant", seed: int = 0, **changes) 
 
 def check_half_steps(c: TermsCase) -> None:
     """Each half-step is the reference's from the state before it; each term of J is the reference's."""
-    for (_, before, _), (side, after, terms) in itertools.pairwise(c.steps):
-        name = NAMES[side]
+    for number, ((_, before, _), (side, after, terms)) in enumerate(itertools.pairwise(c.steps), 1):
+        name, iteration = NAMES[side], 1 + number // 2
+        length = min(c.settings.relaxation, 2 * iteration / (iteration + 1)) if side == ITEMS else 1.0
         pulled = dense.pull(c.sides[name], before.factors[name], before.projection[name])
         rest = c.rest(side, before)
         if c.settings.nonnegative:
@@ -48,8 +49,14 @@ def check_half_steps(c: TermsCase) -> None:
             )
         else:
             *_, projection = dense.solve_jointly(*c.args(name, before), **rest, pulled=pulled)
-        np.testing.assert_allclose(after.projection[name], projection, atol=5e-4)
-        factors, biases = dense.solve_rows(*c.args(name, before), after.projection[name], **rest, pulled=pulled)
+        step = after.projection[name] - before.projection[name]
+        found = before.projection[name] + step / (1.0 if c.settings.nonnegative else length)
+        np.testing.assert_allclose(found, projection, atol=5e-4)
+        factors, biases = dense.solve_rows(*c.args(name, before), found, **rest, pulled=pulled)
+        live = c.sides[name].variables(c.live(name))[:, None] | (not c.settings.nonnegative)
+        lengths, further = dense.beyond(before.factors[name], factors, length, c.settings.nonnegative)
+        factors = np.where(live, further, factors)
+        biases = np.where(live[:, 0], before.biases[name] + lengths * (biases - before.biases[name]), biases)
         np.testing.assert_allclose(after.factors[name], factors, atol=2e-4)
         np.testing.assert_allclose(after.biases[name], biases, atol=2e-4)
         found = asdict(terms)

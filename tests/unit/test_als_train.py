@@ -51,6 +51,26 @@ def test_the_objective_falls_at_every_half_step(mode: str, bias: str) -> None:
     assert seen[-1] < 0.9 * seen[0]
 
 
+def test_items_beyond_their_solution_take_fewer_iterations_to_the_same_objective() -> None:
+    """Planted: weakly regularised factors, along whose valley plain alternation crawls. J falls all the same."""
+    p = problem(noise=0.1, held_out=0.0, user_d=0, item_d=0)
+    side = SIDE.model_copy(update={"reg": 0.05, "reg_bias": 0.05})
+    settings = SETTINGS.model_copy(update={"user": side, "item": side, "max_iter": 60, "relaxation": 1.99})
+    plain = train(p.executor(), settings.model_copy(update={"relaxation": 1.0}), p.columns).history["objective"]
+    seen: list[HalfStep] = []
+    train(p.executor(), settings, p.columns, watch=lambda e: seen.append(e) if isinstance(e, HalfStep) else None)
+    objectives = [step.terms.objective for step in seen]
+    assert all(after <= before * (1 + 1e-6) for before, after in itertools.pairwise(objectives))
+    assert objectives[2 * 15 - 1] < plain[20 - 1].as_py()
+    assert objectives[2 * 40 - 1] < plain[60 - 1].as_py()
+
+
+def test_nobody_watching_changes_nothing() -> None:
+    p = problem()
+    watched = train(p.executor(), SETTINGS, p.columns, watch=lambda event: None)
+    assert bits(watched) == bits(train(p.executor(), SETTINGS, p.columns))
+
+
 @pytest.mark.parametrize("grid", [(2, 3), (7, 7), (64, 1)])
 def test_the_same_bits_for_every_grid(grid: tuple[int, int]) -> None:
     p = problem()

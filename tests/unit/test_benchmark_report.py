@@ -11,7 +11,7 @@ from benchmark_factory import GIB, OURS, SPARK, judged, measured, phase
 from recsys_spark.benchmark.data import Prepared
 from recsys_spark.benchmark.figures import drawn
 from recsys_spark.benchmark.kernels import KernelSpeed
-from recsys_spark.benchmark.report import kernel_metrics, kernel_summary, markdown, summary
+from recsys_spark.benchmark.report import convergence_rows, kernel_metrics, kernel_summary, markdown, summary
 from recsys_spark.benchmark.results import metrics_of, plain, record_of
 from recsys_spark.benchmark.schedule import Found, Trial
 from recsys_spark.benchmark.spec import SparkChoice
@@ -54,6 +54,13 @@ def found() -> Found:
         heaps={OURS: [(4096, True, 9.0), (1360, False, 3.0), (2368, True, 9.0)], SPARK: [(4096, True, 9.0)]},
         scaled=[
             scaled(n, a, at, at / 100) for n in (OURS, SPARK) for a in ("ratings", "rank", "cores") for at in (1, 2)
+        ],
+        relaxed=[
+            (1.0, measured(OURS, phase(4, 9.0, history=[8, 1, 2, 3], validation=[None] * 4, objective=[9, 8, 7, 6]))),
+            (
+                1.9,
+                measured(OURS, phase(4, 9.0, history=[8, 2, 2, 2], validation=[0.9] * 4, objective=[9, 7, 6.5, 6.1])),
+            ),
         ],
     )
 
@@ -150,6 +157,20 @@ def test_figures_show_every_contender():
     assert labels == [OURS, "pyspark, λ 0.1", CENTRED, "pyspark.ml.ALS's best"]
     assert [len(panel.lines) for panel in figures["scaling"].axes] == [4, 4, 4]
     assert [panel.get_xlabel() for panel in figures["scaling"].axes] == ["ratings", "rank", "cores"]
+
+
+def test_convergence_tells_after_how_many_iterations_j_is_reached():
+    found = record()
+    head, rows = convergence_rows(found)
+    assert head[3] == "reached after"
+    assert [row[3] for row in rows] == ["1", "2", "2", "not", ""]
+    assert rows[3] == ["4", "6.0", "6.1", "not", "–", "0.90000"]
+    assert rows[-1][:3] == ["each", "2.000 s", "2.000 s"]
+    metrics = metrics_of(found)
+    assert metrics["convergence.reached.3"] == 2
+    assert "convergence.reached.4" not in metrics
+    assert "| 3 | 7.0 | 6.5 | 2 |" in markdown(found, {})
+    assert "J by iteration, without relaxation" in summary(found)
 
 
 def test_kernels():

@@ -191,6 +191,15 @@ def test_scaling_measures_a_point_that_lies_on_two_axes_once(asked, tmp_path, mo
     assert [(s.share, s.plan.train.rank, s.cores) for s in asked] == [(0.5, 6, 3), (1, 6, 3), (1, 12, 3), (1, 6, 1)]
 
 
+def test_convergence_is_measured_without_relaxation_and_with_it(asked, tmp_path):
+    chosen = settings("benchmark.sections=[convergence]", "benchmark.contenders=[blockals_features]")
+    found = measure_all(bench(tmp_path, chosen), chosen.benchmark)
+    assert [relaxation for relaxation, _ in found.relaxed] == [1.0, chosen.train.relaxation]
+    assert [s.plan.train.relaxation for s in asked] == [1.0, chosen.train.relaxation]
+    assert all([order.max_iter for order in s.fits] == [chosen.benchmark.convergence] for s in asked)
+    assert planned(chosen.benchmark) == 2
+
+
 def test_sections_are_chosen(asked, tmp_path):
     chosen = settings("benchmark.sections=[scaling]", "benchmark.scaled=[pyspark]", "benchmark.core_counts=[1]")
     found = measure_all(bench(tmp_path, chosen), chosen.benchmark)

@@ -44,12 +44,13 @@ class BlockAls(OnSpark):
         return estimator.fit(self.input(order))
 
     def course(self, model: BlockALSModel) -> Course:
-        """Seconds and validation RMSE of each iteration."""
+        """Seconds, validation RMSE and J of each iteration."""
         history = model.trained.history
         known = history["validation_rmse"].to_pylist()
         return Course(
             seconds=tuple(history["seconds"].to_pylist()),
             validation=tuple(None if math.isnan(value) else value for value in known),
+            objective=tuple(history["objective"].to_pylist()),
             moved=float(pc.sum(history["bytes_moved"]).as_py() or 0),
         )
 
