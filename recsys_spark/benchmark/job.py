@@ -40,7 +40,7 @@ from recsys_spark.errors import ConfigError, DataError
 from recsys_spark.pages import put_between
 from recsys_spark.session import build_session
 from recsys_spark.tracking.provenance import provenance
-from recsys_spark.tracking.run import Tracker, track
+from recsys_spark.tracking.run import Child, Tracker, track
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -225,8 +225,8 @@ def _log(
         params = {"kind": contender["kind"], "reg": contender["reg"], "plan": contender["plan"]}
         numbers = {figure: spread["median"] for figure, spread in contender["figures"].items()}
         curve = contender["curve"]
-        curves = {"validation_rmse": [p[2] for p in curve], "seconds": [p[1] for p in curve]} if curve else None
-        tracker.log_child(name, params, numbers, curves)
+        curves = {"validation_rmse": [p[2] for p in curve], "seconds": [p[1] for p in curve]} if curve else {}
+        tracker.log_child(Child(name, params, numbers, curves))
 
 
 def shown(record: Mapping[str, Any]) -> dict[str, str]:
