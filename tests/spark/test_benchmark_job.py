@@ -83,7 +83,9 @@ def measured(settings: Settings, prepared: Prepared) -> dict[str, Measured]:
 def result(spark: SparkSession, settings: Settings, prepared: Prepared) -> JobResult:
     """The job, whose processes say what they are made to say."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schedule, "measure", lambda spec, **_: answer(spec, rmse=0.9 if spec.name == SPARK else 0.85))
+        patch.setattr(
+            schedule, "measure", lambda spec, **_: answer(spec, rmse=0.9 if spec.plan.kind == "pyspark" else 0.85)
+        )
         return job.run(spark, settings, arguments("--compare", "--curves", "--heap", "--scaling"), keep_session=True)
 
 
