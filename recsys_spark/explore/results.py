@@ -30,7 +30,9 @@ def open_results(workdir: str, dataset: str, split: str = "folds") -> Results:
     workdir, dataset, split : as the jobs were given them (``--workdir``, ``--dataset``, ``split.name``)
     """
     settings = load_settings([], [f"split.name={split}"], {"workdir": workdir, "dataset": dataset})
-    return Results(build_session("recsys_spark notebook"), settings)
+    spark = build_session("recsys_spark notebook")
+    spark.sparkContext.setLogLevel("ERROR")  # warnings of the JVM would stand between the figures
+    return Results(spark, settings)
 
 
 class Results:
