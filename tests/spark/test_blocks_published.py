@@ -34,31 +34,35 @@ def expected(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> t
     return lake.publish(spark, str(root), step="blocks", settings={}, inputs={}, write=write), [r for _, r in records]
 
 
-@pytest.mark.parametrize("paired", [False, True])
 @pytest.mark.parametrize("local", [True, False])
 def test_the_records_come_back(
     spark: SparkSession,
     expected: tuple[lake.Published, list[bytes]],
     monkeypatch: pytest.MonkeyPatch,
     local: bool,
-    paired: bool,
 ) -> None:
-    """Paired, for rows that are routed: localised, and where the fit looks for them."""
+    """For rows that are routed: localised, and where the fit looks for them."""
     where, records = expected
     blocks = PublishedBlocks(spark, where)
     assert module.local_paths([f"file://{where.path}"]) is not None
     if not local:
         monkeypatch.setattr(module, "local_paths", lambda uris: None)
-    plan = spark.sparkContext.broadcast(replace(blocks.plan, paired=paired))
-    by_partition = blocks.records(plan).glom().collect()
-    layout = plan.value.layout
+    plan = spark.sparkContext.broadcast(blocks.plan)
+    assert dict(blocks.records(plan).collect()) == dict(enumerate(records))
     plan.destroy()
-    assert len(by_partition) == layout.partitions
+    without = PublishedBlocks(spark, where)
+    with without.ranged() as (layout, ranged):
+        by_partition = ranged.glom().collect()
+    assert "plan" not in vars(without)  # ids stay with executors
+    assert len(by_partition) == layout.grid.partitions
+    assert [b.tolist() for b in layout.bounds] == [blocks.plan.side(side).bounds.tolist() for side in (USERS, ITEMS)]
     found = {slot: (number, data) for number, part in enumerate(by_partition) for slot, data in part}
-    for slot, whole in enumerate(records):
+    for slot, side, block in blocks.plan.grid.blocks():
         number, data = found[slot]
-        assert number == layout.partition(slot)
-        assert data == (Block.from_buffer(whole).localised().to_bytes() if paired else whole)
+        assert number == layout.grid.partition(slot)
+        ids = blocks.plan.side(side).ids_of(block)
+        assert data == Block.from_buffer(records[slot]).localised(ids).to_bytes()
+        assert Block.from_buffer(data).ids.equals(ids)
 
 
 def test_blocks_that_have_lost_a_file_are_not_read(
