@@ -88,7 +88,7 @@ class EncodedRatings:
 
     @cached_property
     def counts(self) -> dict[int, pa.Table | None]:
-        """(id, count) of training ratings of each side, on the driver; None where there are none. At hand if `tallied`."""
+        """(id, count) of training ratings of each side, on the driver; None without any. At hand if `tallied`."""
         return {side: self.tallies(side).toArrow() for side in range(len(SIDE_NAMES))}
 
     def tallies(self, side: int) -> DataFrame:

@@ -116,6 +116,7 @@ class Block:
         refers, cols = numbered(rated)
         tied = np.concatenate([np.arange(self.start, self.stop, dtype=np.int32), self.graph.cols])
         neighbours, edges = numbered(tied)
+        ids = ids.take(pa.array(np.arange(len(ids))))  # a part of an array is written in more bytes than a copy of it
         return replace(
             self,
             ratings=self.ratings._replace(cols=cols[: len(self.ratings.cols)]),

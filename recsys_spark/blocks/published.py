@@ -21,20 +21,20 @@ from pyspark.sql import functions as F
 from recsys_spark import lake
 from recsys_spark.blocks.build import PIECES_DDL, gather, merge_with_plan, merged
 from recsys_spark.blocks.grouped import Grouped
-from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block, Entries
+from recsys_spark.blocks.layout import ITEMS, PARTS, SIDE_NAMES, USERS, Block, Entries
 from recsys_spark.blocks.pieces import KINDS, Piece, merge_pieces
 from recsys_spark.blocks.plan import Cuts, Grid, Layout, Plan, SideCuts, SidePlan
-from recsys_spark.blocks.ranged import Ranged
+from recsys_spark.blocks.ranged import Ranged, pack_ids
 from recsys_spark.blocks.scan import local_paths
 from recsys_spark.blocks.transfer import fast_transfer
-from recsys_spark.blocks.wire import pack, unpack
+from recsys_spark.blocks.wire import unpack
 from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.kernels.rows import Csr
 
 if TYPE_CHECKING:
     from pyspark import RDD
     from pyspark.core.broadcast import Broadcast
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 ENTRIES = "entries"
 _IDS = len(KINDS)
@@ -90,9 +90,10 @@ class PublishedBlocks:
     def ranged(self) -> Iterator[Ranged]:
         """As `blocks.ranged.ranged_blocks`; ids are read by executors."""
         layout = Layout(Cuts(self._cuts(USERS), self._cuts(ITEMS)), self._bounds)
-        parts = [self._files(layout.grid), self._ids(USERS, layout), self._ids(ITEMS, layout)]
+        ids = self.spark.sparkContext.union([self._ids(USERS, layout), self._ids(ITEMS, layout)])
+        parts = [self._files(layout.grid), ids.mapValues(_as_piece)]
         gathered = gather(self.spark.sparkContext.union(parts), layout.grid)
-        yield Ranged(layout, merged(gathered, layout.grid, partial(_merge_named, layout=layout)))
+        yield Ranged(layout, merged(gathered, layout.grid, partial(_merge_named, layout=layout)), ids)
 
     def _files(self, grid: Grid) -> RDD[tuple[int, Any]]:
         """(slot, what stands for a piece) of all entries."""
@@ -120,8 +121,8 @@ class PublishedBlocks:
         first = np.searchsorted(starts["row"].to_numpy(), bounds[bounds < self._bounds[side][-1]])
         return SideCuts(starts["id"].combine_chunks().take(pa.array(first)), len(bounds) + 1, len(self.columns[side]))
 
-    def _ids(self, side: int, layout: Layout) -> RDD[tuple[int, Any]]:
-        """(slot, what stands for some of its ids) of a side."""
+    def _ids(self, side: int, layout: Layout) -> RDD[tuple[int, bytes]]:
+        """As `Ranged.ids`, of a side."""
         table = lake.read_table(self.spark, self._published.path, f"{SIDE_NAMES[side]}_ids")
         with fast_transfer(self.spark):
             cut = table.mapInArrow(partial(_cut_ids, side=side, layout=layout), PIECES_DDL).rdd
@@ -136,30 +137,64 @@ def write_blocks(
     spark: SparkSession,
     draft: lake.Draft,
     records: RDD[tuple[int, bytes]],
-    plan: Plan,
+    bounds: tuple[np.ndarray, np.ndarray],
+    ids: tuple[DataFrame, DataFrame],
     columns: tuple[Sequence[FeatureColumn], Sequence[FeatureColumn]],
 ) -> dict[str, Any]:
-    """Fill a draft with blocks and index; returns what the manifest's ``extra`` must hold. Driver."""
+    """Fill a draft with blocks and index; returns what the manifest's ``extra`` must hold. Driver.
+
+    Parameters
+    ----------
+    records : RDD of (slot, record)
+        Blocks, localised or not.
+    bounds, ids : of users and items
+        As `Layout.bounds`; as `plan_ids` or `ranged_ids` gives them.
+    """
+    grid = Grid(len(bounds[USERS]) - 1, len(bounds[ITEMS]) - 1)
     table = spark.createDataFrame(records.mapValues(bytearray), "slot int, record binary")
-    entries = table.mapInArrow(partial(_write_batches, grid=plan.grid), _ENTRIES_DDL)
+    entries = table.mapInArrow(partial(_write_batches, grid=grid), _ENTRIES_DDL)
     draft.write_table(entries, ENTRIES, partition_by=("side", "kind", "block"))
-    for side in (USERS, ITEMS):
-        ids = plan.side(side).ids
-        rows = pa.table({"row": pa.array(np.arange(len(ids), dtype=np.int32)), "id": ids})
-        draft.write_table(spark.createDataFrame(rows), f"{SIDE_NAMES[side]}_ids")
+    for name, rows in zip(SIDE_NAMES, ids, strict=True):
+        draft.write_table(rows, f"{name}_ids")
     return {
-        "bounds": {SIDE_NAMES[s]: plan.side(s).bounds.tolist() for s in (USERS, ITEMS)},
+        "bounds": {SIDE_NAMES[s]: bounds[s].tolist() for s in (USERS, ITEMS)},
         "columns": {SIDE_NAMES[s]: [asdict(c) for c in columns[s]] for s in (USERS, ITEMS)},
     }
+
+
+def plan_ids(spark: SparkSession, side: SidePlan) -> DataFrame:
+    """(row, id) of a side that the driver knows."""
+    rows = pa.array(np.arange(len(side.ids), dtype=np.int32))
+    return spark.createDataFrame(pa.table({"row": rows, "id": side.ids}))
+
+
+def ranged_ids(spark: SparkSession, found: Ranged, side: int) -> DataFrame:
+    """(row, id) of a side whose ids lie with its blocks."""
+    packed = spark.createDataFrame(
+        found.ids.mapPartitions(partial(_of_side, side=side, layout=found.layout)), "ids binary"
+    )
+    kind = "long" if pa.types.is_integer(found.layout.cuts.side(side).starts.type) else "string"
+    return packed.mapInArrow(_unpacked_ids, f"row int, id {kind}")
+
+
+def _of_side(ids: Iterable[tuple[int, bytes]], side: int, layout: Layout) -> Iterator[tuple[bytearray]]:
+    return ((bytearray(packed),) for slot, packed in ids if (slot >= layout.grid.users) == (side == ITEMS))
+
+
+def _unpacked_ids(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for packed in batch.column(0):
+            yield pa.RecordBatch.from_pydict(unpack(packed.as_buffer()))
 
 
 def _write_batches(batches: Iterable[pa.RecordBatch], grid: Grid) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         for slot, record in zip(batch.column("slot"), batch.column("record"), strict=True):
             block = Block.from_buffer(record.as_buffer())
-            for kind, csr in zip(KINDS, (block.ratings, block.features, block.held_out, block.graph), strict=True):
+            for kind, part in zip(KINDS, PARTS, strict=True):
+                csr = getattr(block, part)
                 if len(csr.values):
-                    yield _flat(block, kind, grid.block(slot.as_py()), csr)
+                    yield _flat(block, kind, grid.block(slot.as_py()), csr._replace(cols=block.global_cols(part)))
 
 
 def _flat(block: Block, kind: str, number: int, csr: Csr) -> pa.RecordBatch:
@@ -194,13 +229,17 @@ def _cut_ids(batches: Iterable[pa.RecordBatch], side: int, layout: Layout) -> It
         edges = np.searchsorted(rows[order], layout.bounds[side])
         for block in np.flatnonzero(np.diff(edges)).tolist():
             mine = batch.take(pa.array(order[edges[block] : edges[block + 1]]))
-            packed = pack({"row": mine.column("row"), "id": mine.column("id")})
+            packed = pack_ids(mine.column("row").to_numpy(), mine.column("id"))
             columns = [pa.array([layout.grid.slot(side, block)], pa.int32()), pa.array([packed], pa.binary())]
             yield pa.RecordBatch.from_arrays(columns, names=["slot", "piece"])
 
 
-def _packed_ids(row: Any) -> tuple[int, tuple[int, bytes]]:
-    return row["slot"], (_IDS, bytes(row["piece"]))
+def _packed_ids(row: Any) -> tuple[int, bytes]:
+    return row["slot"], bytes(row["piece"])
+
+
+def _as_piece(packed: bytes) -> tuple[int, bytes]:
+    return _IDS, packed
 
 
 def _merge_named(found: list[Any], slot: int, side: int, block: int, layout: Layout) -> Block:

@@ -26,6 +26,7 @@ from recsys_spark.blocks.partition import ROW_COST, balanced_bounds
 from recsys_spark.blocks.pieces import Piece
 from recsys_spark.blocks.plan import Cuts, Layout, SideCuts, check_rated
 from recsys_spark.blocks.transfer import fast_transfer
+from recsys_spark.blocks.wire import pack
 from recsys_spark.errors import DataError
 
 if TYPE_CHECKING:
@@ -44,6 +45,12 @@ class Ranged(NamedTuple):
 
     layout: Layout
     records: RDD[tuple[int, bytes]]
+    ids: RDD[tuple[int, bytes]]  # (slot, `pack_ids` of some of the block's rows)
+
+
+def pack_ids(rows: np.ndarray, ids: pa.Array) -> bytes:
+    """Row numbers and their ids."""
+    return pack({"row": rows.astype(np.int32), "id": ids})
 
 
 @contextmanager
@@ -119,7 +126,8 @@ def number_rows(pieces: RDD[tuple[int, bytes]], cuts: Cuts) -> Iterator[Ranged]:
             .partitionBy(grid.partitions, int)
         )
         known = beside(sc, [gathered, kept, answered], grid.partitions).mapPartitions(_by_slot, True)
-        yield Ranged(layout, merged(known, grid, partial(_merge_named, layout=layout)))
+        records = merged(known, grid, partial(_merge_named, layout=layout))
+        yield Ranged(layout, records, kept.mapPartitions(partial(_ids, layout=layout)))
     finally:
         kept.unpersist()
 
@@ -163,6 +171,13 @@ def _names(gathered: Iterable[tuple[int, tuple[int, bytes]]], cuts: Cuts) -> Ite
 
 def _rows(kept: Iterable[Own | Ask]) -> Iterator[tuple[int, int]]:
     return ((own.slot, own.rows) for own in kept if isinstance(own, Own))
+
+
+def _ids(kept: Iterable[Own | Ask], layout: Layout) -> Iterator[tuple[int, bytes]]:
+    for own in kept:
+        if isinstance(own, Own):
+            start = int(layout.bounds[int(own.slot >= layout.grid.users)][layout.grid.block(own.slot)])
+            yield own.slot, pack_ids(np.arange(start, start + own.rows), own.ids)
 
 
 def _asks(kept: Iterable[Own | Ask], layout: Layout) -> Iterator[tuple[int, Ask]]:

@@ -98,7 +98,7 @@ def run_fit(
 def _routed(source: BlockSource, settings: AlsSettings, columns: Columns, initial: Any, how: How) -> SpreadModel:
     spark, fit = source.spark, uuid.uuid4().hex
     home = f"{(how.root or '').rstrip('/')}/rows-{fit}"
-    with source.ranged() as (layout, records):
+    with source.ranged() as (layout, records, _):
         routed = RoutedStages(spark, layout, records, fit, home, settings.rank)
         try:
             kept = _checkpoints(spark, how, save=save_spread_uri, load=load_spread_uri)

@@ -58,7 +58,7 @@ def fit(watch, routed=False):
     widths = (len(p.columns[0]), len(p.columns[1]))
     with ratings, contextlib.ExitStack() as opened:
         if routed:
-            layout, records = opened.enter_context(ranged_blocks(ratings, tables, widths, (3, 3)))
+            layout, records, _ = opened.enter_context(ranged_blocks(ratings, tables, widths, (3, 3)))
             executor = RoutedStages(spark, layout, records, "routed", tempfile.mkdtemp() + "/model", settings.rank)
         else:
             plan = sc.broadcast(plan_blocks(ratings, tables, widths, (3, 3)))

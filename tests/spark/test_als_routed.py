@@ -44,7 +44,7 @@ def routed(spark: SparkSession, tmp_path: Path) -> Iterator[Callable[..., Routed
         graphs = {side: spark.createDataFrame(table) for side, table in p.graphs.items()}
         widths = (len(p.columns[0]), len(p.columns[1]))
         opened.enter_context(ratings)
-        layout, records = opened.enter_context(ranged_blocks(ratings, tables, widths, grid, graphs))
+        layout, records, _ = opened.enter_context(ranged_blocks(ratings, tables, widths, grid, graphs))
         name = f"routed-{next(numbers)}"
         executor = RoutedStages(spark, layout, records, name, f"{tmp_path}/model-{name}", rank)
         opened.callback(executor.close)
@@ -139,7 +139,7 @@ def test_blocks_that_were_not_made_to_be_routed_are_refused(spark: SparkSession,
     plan = spark.sparkContext.broadcast(plan_blocks(ratings, {}, (0, 0), (2, 3)))
     records = block_records(ratings, {}, plan)
     with (
-        ranged_blocks(ratings, {}, (0, 0), (2, 3)) as (layout, _),
+        ranged_blocks(ratings, {}, (0, 0), (2, 3)) as (layout, *_),
         pytest.raises(Exception, match=r"block \d is not localised: it refers to whole sides"),
     ):
         RoutedStages(spark, layout, records, "unpaired", f"{tmp_path}/model", 3)

@@ -18,6 +18,7 @@ from recsys_spark.blocks.layout import ITEMS, USERS, Block
 from recsys_spark.blocks.pieces import build_blocks
 from recsys_spark.blocks.plan import Plan, SidePlan
 from recsys_spark.blocks.ranged import cut_side, ranged_blocks
+from recsys_spark.blocks.wire import unpack
 from recsys_spark.errors import DataError
 from recsys_spark.ml.model import BlockALSModel
 
@@ -58,8 +59,8 @@ def test_the_blocks_are_those_of_a_plan_of_all_ids(spark: SparkSession, strings:
     before = set(spark.sparkContext._jsc.getPersistentRDDs())
     with EncodedRatings(spark.createDataFrame(p.ratings).repartition(3), limit=0) as ratings:
         assert not ratings.tallied
-        with ranged_blocks(ratings, tables, (2, 3), grid, graphs) as (layout, records):
-            found = dict(records.collect())
+        with ranged_blocks(ratings, tables, (2, 3), grid, graphs) as (layout, records, ids):
+            found, packed = dict(records.collect()), dict(ids.collect())
     assert set(spark.sparkContext._jsc.getPersistentRDDs()) == before
     whole = p.plan(1, 1)
     plan = Plan(*(SidePlan(whole.side(s).ids, layout.bounds[s], whole.side(s).n_features) for s in (USERS, ITEMS)))
@@ -67,8 +68,11 @@ def test_the_blocks_are_those_of_a_plan_of_all_ids(spark: SparkSession, strings:
     features = {USERS: p.user_features, ITEMS: p.item_features}
     blocks = build_blocks(plan, p.ratings.to_batches(max_chunksize=50), features, p.graphs)
     for slot, side, block in plan.grid.blocks():
-        assert found[slot] == blocks[slot].localised(plan.side(side).ids_of(block)).to_bytes()
-        assert Block.from_buffer(found[slot]).ids.equals(plan.side(side).ids_of(block))
+        ids, made, rows = plan.side(side).ids_of(block), Block.from_buffer(found[slot]), unpack(packed[slot])
+        assert made.ids.equals(ids)
+        assert rows["id"].equals(ids)
+        assert rows["row"].to_pylist() == list(range(made.start, made.stop))
+        assert found[slot] == blocks[slot].localised(ids).to_bytes()
 
 
 @pytest.fixture
