@@ -16,7 +16,6 @@ from recsys_spark.als.meter import Done, Meter
 from recsys_spark.als.model import FitFacts, SideFacts
 from recsys_spark.als.work import Needs
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block
-from recsys_spark.blocks.plan import Plan
 from recsys_spark.errors import FitError
 from recsys_spark.kernels.projection import ProjectionSums, Scales
 from recsys_spark.kernels.rows import F64
@@ -29,13 +28,12 @@ Model = TypeVar("Model")
 
 
 class Executor(ABC, Generic[Model]):
-    """Passes over the blocks of a plan."""
+    """Passes over blocks."""
 
     forgets = False
     """Whether rows are read back from each checkpoint, so that all that led there can be forgotten."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self) -> None:
         self.meter = Meter()
 
     @property
@@ -50,6 +48,10 @@ class Executor(ABC, Generic[Model]):
     @abstractmethod
     def settle(self, side: int, task: Work[tuple[work.Rows, Any]], needs: Needs) -> list[Done]:
         """As `run`, for a task that returns rows and a result: rows are those that views show from now on."""
+
+    @abstractmethod
+    def id_of(self, side: int, row: int) -> Any:
+        """The id of a row."""
 
     @abstractmethod
     def fix_biases(self, side: int) -> None:
@@ -178,7 +180,7 @@ class Executor(ABC, Generic[Model]):
 
     def _check(self, side: int, start: int, failed: int) -> None:
         if failed >= 0:
-            name, row = SIDE_NAMES[side], self.plan.side(side).ids[start + failed].as_py()
+            name, row = SIDE_NAMES[side], self.id_of(side, start + failed)
             raise FitError(
                 f"{name} {row!r} has no unique solution: its ratings leave a singular or non-finite system; "
                 f"raise the {name}'s reg (λ of the factors) or reg_bias above 0 (reg_mode weighted multiplies λ by the "

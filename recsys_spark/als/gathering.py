@@ -43,8 +43,8 @@ class Gathering(Executor[FittedModel]):
     """The driver holds both sides' factors and biases."""
 
     def __init__(self, plan: Plan, exchange: Exchange) -> None:
-        super().__init__(plan)
-        self.exchange = exchange
+        super().__init__()
+        self.plan, self.exchange = plan, exchange
         self._rows: Snapshot = [(np.empty((0, 0), np.float32), np.empty(0, np.float32))] * 2
         self._counts: list[F64] = [np.empty(0)] * 2
 
@@ -70,6 +70,10 @@ class Gathering(Executor[FittedModel]):
         found = sorted(self.map(side, task, Needs.NOTHING), key=lambda s: s.start)
         self._counts[side] = np.concatenate([s.counts for s in found])
         return found
+
+    def id_of(self, side: int, row: int) -> Any:
+        """See `Executor`."""
+        return self.plan.side(side).ids[row].as_py()
 
     def fix_biases(self, side: int) -> None:
         """See `Executor`."""

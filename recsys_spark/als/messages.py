@@ -10,9 +10,11 @@ import numpy as np
 
 from recsys_spark.als.work import NO_OWN, NO_ROWS, Needs, Rows, View
 from recsys_spark.blocks.layout import Block
+from recsys_spark.blocks.partition import lookup
 from recsys_spark.blocks.residency import Handle
-from recsys_spark.blocks.routes import Counts, Route
-from recsys_spark.kernels.rows import F32, I32, NO_F32, Other, pad
+from recsys_spark.blocks.routes import Index, Route
+from recsys_spark.blocks.wire import unpack
+from recsys_spark.kernels.rows import F32, NO_F32, Other, pad
 
 
 class Kind(Enum):
@@ -32,7 +34,7 @@ class Message(NamedTuple):
     kind: Kind
     source: int  # number of the first row of the block that they come from
     rows: F32  # (m, k + 1) factors and biases
-    places: I32 | None = None  # given rows: where in the block they belong
+    packed_ids: bytes = b""  # of given rows
 
 
 class Lost(NamedTuple):
@@ -47,7 +49,7 @@ class Inbox:
     def __init__(self, elements: Iterable[Any]) -> None:
         self.blocks: dict[int, Handle | tuple[int, bytes]] = {}
         self.routes: dict[int, list[Route]] = {}
-        self.counts: dict[int, Counts] = {}
+        self.indexes: dict[int, Index] = {}
         self._messages: dict[tuple[int, Kind], list[Message]] = {}
         for element in elements:
             if isinstance(element, Handle):
@@ -61,8 +63,8 @@ class Inbox:
                 self._messages.setdefault((slot, content.kind), []).append(content)
             elif isinstance(content, Route):
                 self.routes.setdefault(slot, []).append(content)
-            elif isinstance(content, Counts):
-                self.counts[slot] = content
+            elif isinstance(content, Index):
+                self.indexes[slot] = content
 
     def rows(self, slot: int, kind: Kind) -> F32:
         """Rows of a kind for a block, ordered by where they come from."""
@@ -77,8 +79,8 @@ class Inbox:
         """The block's rows out of a model, zero where it gives none."""
         whole = np.zeros((block.n_rows, rank + 1), np.float32)
         for part in self._messages.get((slot, Kind.GIVEN), ()):
-            assert part.places is not None
-            whole[part.places] = part.rows
+            places = lookup(block.ids, unpack(part.packed_ids)["ids"])
+            whole[places[places >= 0]] = part.rows[places >= 0]
         return _rows(block.start, whole)
 
     def view(self, slot: int, block: Block, needs: Needs, fixed: bool) -> View | Lost:

@@ -29,7 +29,8 @@ from recsys_spark.als.spread import SpreadModel, load_spread_uri, save_spread_ur
 from recsys_spark.als.stages import Resident
 from recsys_spark.als.work import Needs, Rows
 from recsys_spark.blocks.layout import ITEMS, USERS, other
-from recsys_spark.blocks.plan import Plan
+from recsys_spark.blocks.plan import Layout
+from recsys_spark.blocks.ranged import beside
 from recsys_spark.blocks.residency import Miss
 from recsys_spark.blocks.transfer import fast_transfer
 from recsys_spark.errors import FitError
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from pyspark import RDD
-    from pyspark.core.broadcast import Broadcast
     from pyspark.sql import DataFrame, SparkSession
 
 
@@ -60,9 +60,9 @@ class RoutedStages(Executor[SpreadModel]):
     Parameters
     ----------
     spark : SparkSession
-    plan : Broadcast of Plan, ``paired``
+    layout : Layout
     records : RDD of (slot, record)
-        As `blocks.build.block_records` gives it.
+        As `blocks.ranged.ranged_blocks` gives them.
     fit : str
         A name no other fit of the application has.
     home : str
@@ -75,7 +75,7 @@ class RoutedStages(Executor[SpreadModel]):
     def __init__(
         self,
         spark: SparkSession,
-        plan: Broadcast[Plan],
+        layout: Layout,
         records: RDD[tuple[int, bytes]],
         fit: str,
         home: str,
@@ -83,18 +83,18 @@ class RoutedStages(Executor[SpreadModel]):
     ) -> None:
         from pyspark import StorageLevel
 
-        super().__init__(plan.value)
-        self._spark, self._sc, self._shared_plan = spark, spark.sparkContext, plan
-        self._home, self._rank, self._layout = home, rank, plan.value.layout
+        super().__init__()
+        self._spark, self._sc = spark, spark.sparkContext
+        self._home, self._rank, self._layout = home, rank, layout
         self._fixed: set[int] = set()
         self._links: dict[int, _Link] = {}  # by number, in order
         self._latest: dict[int, int] = {}  # the link that made a side's rows as they are
         self._made: list[RDD[Any]] = []
         self._read_back = 0  # how many of those were made before rows were last read back
         self._count = 0
-        self._resident = Resident(self._sc, records, fit, partial(tasks.lay_out, layout=self._layout))
+        self._resident = Resident(self._sc, records, fit, partial(tasks.lay_out, layout=layout))
         wanted = self._resident.handles.mapPartitions(tasks.wanted)
-        self._routes: RDD[Any] = wanted.partitionBy(self._layout.partitions, int)
+        self._routes: RDD[Any] = wanted.partitionBy(layout.grid.partitions, int)
         self._routes = self._routes.mapPartitions(iter, preservesPartitioning=True)
         self._routes.setName(f"routes {fit}").persist(StorageLevel.MEMORY_AND_DISK)
 
@@ -120,6 +120,12 @@ class RoutedStages(Executor[SpreadModel]):
             return results
 
         return self._whole(measured)
+
+    def id_of(self, side: int, row: int) -> Any:
+        """See `Executor`."""
+        block = int(np.searchsorted(self._layout.bounds[side], row, side="right")) - 1
+        slot = self._layout.grid.slot(side, block)
+        return self._resident.run(self._routes, partial(tasks.id_of, slot=slot, row=row), [slot])[0]
 
     def settle(self, side: int, task: Work[tuple[Rows, Any]], needs: Needs) -> list[Done]:
         """See `Executor`."""
@@ -156,9 +162,9 @@ class RoutedStages(Executor[SpreadModel]):
 
     def model(self, snapshot: Sequence[Any], sides: Sequence[SideFacts], facts: FitFacts) -> SpreadModel:
         """See `Executor`; rows lazily, while the executor is open."""
-        ids = [self.plan.side(side).ids for side in (USERS, ITEMS)]
+        sizes = [(self._layout.rows(side), str(self._id_type(side))) for side in (USERS, ITEMS)]
         frames = [self._frame(side, taken) for side, taken in enumerate(snapshot)]
-        return spread(frames, [(len(i), str(i.type)) for i in ids], sides, facts, self._rank)
+        return spread(frames, sizes, sides, facts, self._rank)
 
     def finished(self, model: SpreadModel) -> SpreadModel:
         """See `Executor`: written to ``home``."""
@@ -213,9 +219,9 @@ class RoutedStages(Executor[SpreadModel]):
         for _ in range(2):
             joined = self._beside(self._resident.handles, [*others, *self._records_of(missing)])
             sent: RDD[Any] = joined.mapPartitions(partial(tasks.send, work=work))
-            rows = sent.partitionBy(self._layout.partitions, int)
+            rows = sent.partitionBy(self._layout.grid.partitions, int)
             self._made.append(rows)
-            found = self._sc.runJob(rows, tasks.mail, [self._layout.partitions - 1])
+            found = self._sc.runJob(rows, tasks.mail, [self._layout.grid.partitions - 1])
             missing = [r.slot for r in found if isinstance(r, Miss)]
             if not missing:
                 break
@@ -253,24 +259,19 @@ class RoutedStages(Executor[SpreadModel]):
         Spark runs a task where most of a union's members want it, so the blocks are given more often than all others
         together; an element that comes twice is taken once.
         """
-        serializer = self._routes._jrdd_deserializer
-        # All are streams of pickled lists, whatever their lengths; Spark would else read and write each anew.
-        from pyspark import RDD as SparkRDD
-
         members = [blocks] * (len(others) + 1) if blocks is self._resident.handles else [blocks]
-        alike: list[RDD[Any]] = [SparkRDD(r._jrdd, self._sc, serializer) for r in (*members, *others)]
-        joined = self._sc.union(alike)
-        if joined.getNumPartitions() != self._layout.partitions:
-            raise FitError("blocks and rows are not partitioned alike: were the blocks built for another exchange?")
-        return joined
+        return beside(self._sc, [*members, *others], self._layout.grid.partitions)
 
     def _given(self, side: int, model: SpreadModel | FittedModel) -> RDD[Any]:
         rows = _known_rows(self._spark, model, side)
-        find = partial(tasks.find_blocks, plan=self._shared_plan, side=side)
+        find = partial(tasks.find_blocks, layout=self._layout, side=side)
         with fast_transfer(self._spark):
-            found = rows.select("id", "factors", "bias").mapInArrow(find, "slot int, places binary, rows binary").rdd
+            found = rows.select("id", "factors", "bias").mapInArrow(find, "slot int, ids binary, rows binary").rdd
         sent = found.map(partial(tasks.give, side=side, layout=self._layout, rank=self._rank))
-        return sent.partitionBy(self._layout.partitions, int)
+        return sent.partitionBy(self._layout.grid.partitions, int)
+
+    def _id_type(self, side: int) -> pa.DataType:
+        return self._layout.cuts.side(side).starts.type
 
     def _frame(self, side: int, taken: Any) -> DataFrame:
         """(id, factors, bias, count) of a link's rows, or of a saved model's as they are."""
@@ -282,8 +283,8 @@ class RoutedStages(Executor[SpreadModel]):
             return self._beside(self._routes, self._rows_of([taken]))
 
         self._whole(lambda: self._resident.run(tables(), partial(tasks.lost, slots=frozenset(slots)), slots))
-        make = partial(tasks.tables, slots=frozenset(slots), plan=self._shared_plan, side=side)
-        kind = "long" if pa.types.is_integer(self.plan.side(side).ids.type) else "string"
+        make = partial(tasks.tables, slots=frozenset(slots))
+        kind = "long" if pa.types.is_integer(self._id_type(side)) else "string"
         with fast_transfer(self._spark):
             packed = self._spark.createDataFrame(tables().mapPartitions(make), "rows binary")
             return packed.mapInArrow(tasks.unpacked, f"id {kind}, factors array<float>, bias float, count double")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +15,11 @@ from recsys_spark.als.meter import Done
 from recsys_spark.als.stages import on_block, open_block
 from recsys_spark.als.work import Needs
 from recsys_spark.blocks.layout import Block
-from recsys_spark.blocks.plan import Layout, Plan
+from recsys_spark.blocks.plan import Layout
 from recsys_spark.blocks.residency import BlockStore, Handle, Miss
-from recsys_spark.blocks.routes import Counts, Route, routes_to
+from recsys_spark.blocks.routes import Index, Route, routes_to
+from recsys_spark.blocks.wire import pack
 from recsys_spark.errors import FitError
-
-if TYPE_CHECKING:
-    from pyspark.core.broadcast import Broadcast
 
 
 class Pass(NamedTuple):
@@ -42,7 +40,7 @@ class Wanted(NamedTuple):
 
     partition: int
     slot: int
-    content: Route | Counts
+    content: Route | Index
 
 
 def lay_out(records: Iterable[tuple[int, bytes]], fit: str, layout: Layout) -> Iterator[Handle | Wanted]:
@@ -52,11 +50,13 @@ def lay_out(records: Iterable[tuple[int, bytes]], fit: str, layout: Layout) -> I
         yield store.put(slot, record)
         block = Block.from_buffer(record)
         for source, route in routes_to(slot, block, layout):
-            yield Wanted(layout.partition(source), source, route)
-        yield Wanted(layout.partition(slot), slot, Counts(block.start, block.ratings.row_weights()))
+            yield Wanted(layout.grid.partition(source), source, route)
+        # Copies: the record's memory is not to be held by what is kept of it.
+        index = Index(block.start, np.array(block.packed_ids), block.ratings.row_weights())
+        yield Wanted(layout.grid.partition(slot), slot, index)
 
 
-def wanted(laid: Iterable[Handle | Wanted]) -> Iterator[tuple[int, tuple[int, Route | Counts]]]:
+def wanted(laid: Iterable[Handle | Wanted]) -> Iterator[tuple[int, tuple[int, Route | Index]]]:
     """What `lay_out` yields beside handles, by partition."""
     return ((w.partition, (w.slot, w.content)) for w in laid if isinstance(w, Wanted))
 
@@ -69,7 +69,7 @@ def measure(elements: Iterable[Any], work: Pass) -> list[Done | Miss | Lost]:
 def send(elements: Iterable[Any], work: Pass) -> Iterator[tuple[int, Any]]:
     """Messages by partition; what the driver has to know, to the last one."""
     inbox = Inbox(_without(elements))
-    mailbox = work.layout.partitions - 1
+    mailbox = work.layout.grid.partitions - 1
     for slot, result in _results(inbox, work):
         if isinstance(result, Miss | Lost):
             yield mailbox, (slot, result)
@@ -78,7 +78,7 @@ def send(elements: Iterable[Any], work: Pass) -> Iterator[tuple[int, Any]]:
         moved = 0
         for to, message in outgoing(slot, work.side, rows, inbox.routes.get(slot, ())):
             moved += message.rows.nbytes if message.kind != Kind.MINE else 0
-            yield work.layout.partition(to), (to, message)
+            yield work.layout.grid.partition(to), (to, message)
         yield mailbox, (slot, result._replace(result=known, moved=moved))
 
 
@@ -110,8 +110,13 @@ def only(partition: int, records: Iterable[Any], partitions: frozenset[int]) -> 
 def lost(elements: Iterable[Any], slots: frozenset[int]) -> list[Lost]:
     """Which of some blocks' rows are not there."""
     inbox = Inbox(elements)
-    known = ((slot, c) for slot, c in inbox.counts.items() if slot in slots)
-    return [Lost(slot) for slot, (start, counts) in known if len(inbox.mine(slot, start).biases) != len(counts)]
+    known = ((slot, index) for slot, index in inbox.indexes.items() if slot in slots)
+    return [Lost(slot) for slot, i in known if len(inbox.mine(slot, i.start).biases) != len(i.counts)]
+
+
+def id_of(elements: Iterable[Any], slot: int, row: int) -> list[Any]:
+    """The id of a row of a block."""
+    return [found.ids[row - found.start].as_py() for at, found in Inbox(elements).indexes.items() if at == slot]
 
 
 def _without(elements: Iterable[Any]) -> Iterator[Any]:
@@ -123,49 +128,43 @@ def mail(elements: Iterable[tuple[int, Any]]) -> list[Any]:
     return [content for _, (_, content) in elements]
 
 
-def find_blocks(batches: Iterable[pa.RecordBatch], plan: Broadcast[Plan], side: int) -> Iterator[pa.RecordBatch]:
-    """A model's rows by block; those of ids that the plan has not are left out."""
-    bounds = plan.value.side(side).bounds
+def find_blocks(batches: Iterable[pa.RecordBatch], layout: Layout, side: int) -> Iterator[pa.RecordBatch]:
+    """A model's rows by the block between whose cuts their ids lie; it may not have them."""
     for batch in batches:
-        at = plan.value.side(side).rows(batch.column("id"))
-        order = np.argsort(at, kind="stable")
-        order = order[at[order] >= 0]
+        batch = batch.sort_by("id")
+        ids = batch.column("id")
         factors = batch.column("factors").flatten().to_numpy(zero_copy_only=False)
-        whole = np.column_stack([factors.reshape(len(at), -1), batch.column("bias").to_numpy()]).astype(np.float32)
-        cuts = np.searchsorted(at[order], bounds)
-        for block in np.flatnonzero(np.diff(cuts)).tolist():
-            taken = order[cuts[block] : cuts[block + 1]]
-            places = (at[taken] - bounds[block]).astype(np.int32)
-            columns = [[plan.value.slot(side, block)], [places.tobytes()], [whole[taken].tobytes()]]
+        whole = np.column_stack([factors.reshape(len(ids), -1), batch.column("bias").to_numpy()]).astype(np.float32)
+        edges = layout.cuts.side(side).edges(ids)
+        for block in np.flatnonzero(np.diff(edges)).tolist():
+            first, last = edges[block : block + 2].tolist()
+            packed = pack({"ids": ids.slice(first, last - first)})
+            columns = [[layout.grid.slot(side, block)], [packed], [whole[first:last].tobytes()]]
             types = (pa.int32(), pa.binary(), pa.binary())
             arrays = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, names=["slot", "places", "rows"])
+            yield pa.RecordBatch.from_arrays(arrays, names=["slot", "ids", "rows"])
 
 
 def give(row: Any, side: int, layout: Layout, rank: int) -> tuple[int, tuple[int, Message]]:
     """A message of rows that `find_blocks` found a block for, by partition."""
     rows = np.frombuffer(row["rows"], np.float32).reshape(-1, rank + 1)
-    places = np.frombuffer(row["places"], np.int32)
     slot = row["slot"]
-    return layout.partition(slot), (slot, Message(slot, side, Kind.GIVEN, 0, rows, places))
+    return layout.grid.partition(slot), (slot, Message(slot, side, Kind.GIVEN, 0, rows, bytes(row["ids"])))
 
 
-def tables(
-    elements: Iterable[Any], slots: frozenset[int], plan: Broadcast[Plan], side: int
-) -> Iterator[tuple[bytearray]]:
+def tables(elements: Iterable[Any], slots: frozenset[int]) -> Iterator[tuple[bytearray]]:
     """(id, factors, bias, count) of blocks' rows as they are, each block's as one Arrow stream."""
     inbox = Inbox(elements)
-    for slot, (start, counts) in inbox.counts.items():
+    for slot, index in inbox.indexes.items():
         if slot not in slots:
             continue
-        rows = inbox.mine(slot, start)
+        counts, rows = index.counts, inbox.mine(slot, index.start)
         if len(rows.biases) != len(counts):
             raise FitError(f"the rows of block {slot} are lost; fit again: it goes on from its last checkpoint")
-        ids = plan.value.side(side).ids.slice(start, len(counts))
         offsets = np.arange(len(counts) + 1, dtype=np.int32) * np.int32(rows.factors.shape[1])
         lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows.factors.ravel()))
         batch = pa.RecordBatch.from_arrays(
-            [ids, lists, pa.array(rows.biases), pa.array(counts)], names=["id", "factors", "bias", "count"]
+            [index.ids, lists, pa.array(rows.biases), pa.array(counts)], names=["id", "factors", "bias", "count"]
         )
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as stream:

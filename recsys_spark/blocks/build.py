@@ -1,8 +1,8 @@
 """Block building on Spark: encoded ratings in, an RDD of one binary record a block out. Driver; no row becomes a Row.
 
-Map tasks look up the rows of a chunk's ids in the broadcast index and cut its ratings by block into a few large pieces;
-one shuffle by slot, with an identity partitioner, brings a block's pieces together; the reduce side sorts them into its
-record.
+Map tasks cut the ratings of a chunk by block into a few large pieces; one shuffle by slot, with an identity
+partitioner, brings a block's pieces together; the reduce side sorts them into its record. For rows that are broadcast,
+map tasks look up the rows of a chunk's ids in the broadcast index. `blocks.ranged` is for rows that are routed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pyspark.sql import functions as F
 
 from recsys_spark.blocks.chunks import Chunk
 from recsys_spark.blocks.encoded import EncodedRatings
-from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
-from recsys_spark.blocks.pieces import Piece, chunk_pieces, feature_pieces, graph_pieces, merge_pieces
-from recsys_spark.blocks.plan import Layout, Plan, plan_side
+from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block
+from recsys_spark.blocks.pieces import Index, Piece, chunk_pieces, feature_pieces, graph_pieces, merge_of_plan
+from recsys_spark.blocks.plan import Grid, Plan, plan_side
 from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, read_spans
 from recsys_spark.blocks.scan import scan_tasks
 from recsys_spark.blocks.transfer import fast_transfer
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 Graphs: TypeAlias = "dict[int, DataFrame]"
 """Side to edges (i, j, s) as `features.graph` makes them: both directions of each, ids of the side's type."""
 
-MakePieces: TypeAlias = Callable[[Iterable[pa.RecordBatch], Plan, int], Iterator[Piece]]
+MakePieces: TypeAlias = Callable[[Iterable[pa.RecordBatch], Index, int], Iterator[Piece]]
+Know: TypeAlias = Callable[[], Index]
+"""What tasks are sent of an index: opens its broadcast."""
 
 PIECES_DDL = "slot int, piece binary"
 _MAX_RECORD = 512 << 20  # bytes of a block aimed at, well under the 2 GB that a Spark record may hold
@@ -74,10 +76,13 @@ def plan_blocks(
             known.append(_ids(graphs[side].select(F.col("i").alias("id")).distinct()))
         found = [_wide(chunk) for ids in known for chunk in ids.chunks]
         featured = pa.chunked_array(found) if found else None
-        total = int(table["count"].to_numpy().sum())
-        blocks = grid[side] or max(ratings.session.sparkContext.defaultParallelism, -(-total * 12 // _MAX_RECORD))
-        sides.append(plan_side(side, table, featured, n_features[side], blocks))
+        sides.append(plan_side(side, table, featured, n_features[side], blocks_of(ratings, grid[side])))
     return Plan(sides[USERS], sides[ITEMS])
+
+
+def blocks_of(ratings: EncodedRatings, given: int) -> int:
+    """How many blocks a side has; see `plan_blocks`."""
+    return given or max(ratings.session.sparkContext.defaultParallelism, -(-ratings.ratings * 12 // _MAX_RECORD))
 
 
 def block_records(
@@ -87,40 +92,54 @@ def block_records(
     graphs: Graphs | None = None,
 ) -> RDD[tuple[int, bytes]]:
     """(slot, record) of every block, empty ones included; lazy. The plan's broadcast must outlive it."""
+    pieces = all_pieces(ratings, features, partial(_shared, plan), graphs or {})
+    return merged(gather(pieces, plan.value.grid), plan.value.grid, partial(merge_with_plan, plan=plan))
+
+
+def all_pieces(
+    ratings: EncodedRatings, features: dict[int, DataFrame], index: Know, graphs: Graphs
+) -> RDD[tuple[int, bytes]]:
+    """(slot, piece) of everything, encoded; lazy."""
     sc = ratings.session.sparkContext
-    pieces = [ratings.chunks().mapPartitions(partial(_chunk_pieces, plan=plan))]
+    pieces = [ratings.chunks().mapPartitions(partial(_chunk_pieces, index=index))]
     for side, table in features.items():
         scanned = scan_tasks(table, sc.defaultParallelism, _MIN_ROWS)
         if scanned:
-            read = partial(_span_pieces, columns=scanned.columns, plan=plan, side=side)
+            read = partial(_span_pieces, columns=scanned.columns, index=index, side=side)
             pieces.append(scanned.spread(sc).mapPartitions(read))
         else:
-            pieces.append(_table_pieces(table, feature_pieces, plan, side))
-    pieces += [_table_pieces(table, graph_pieces, plan, side) for side, table in (graphs or {}).items()]
-    return route(sc.union(pieces) if len(pieces) > 1 else pieces[0], plan)
+            pieces.append(_table_pieces(table, feature_pieces, index, side))
+    pieces += [_table_pieces(table, graph_pieces, index, side) for side, table in graphs.items()]
+    return sc.union(pieces) if len(pieces) > 1 else pieces[0]
 
 
-def route(
-    pieces: RDD[tuple[int, Any]],
-    plan: Broadcast[Plan],
-    decode: Callable[[int, Any], Piece] = Piece.decode,
+def gather(pieces: RDD[tuple[int, Any]], grid: Grid) -> RDD[tuple[int, tuple[int, Any]]]:
+    """(partition, (slot, piece)) in the partition of the slot's block: one shuffle; lazy."""
+    addressed: RDD[Any] = pieces.map(partial(_address, grid=grid))
+    return addressed.partitionBy(grid.partitions, int)
+
+
+def merged(
+    gathered: RDD[Any], grid: Grid, merge: Callable[[list[Any], int, int, int], Block]
 ) -> RDD[tuple[int, bytes]]:
-    """(slot, record) of every block from (slot, piece): one shuffle; lazy.
+    """(slot, record) of every block from what `gather` brought together; lazy.
 
     Parameters
     ----------
-    decode : callable
-        Makes a piece of a slot and of what stands for it in ``pieces``, in the task that merges the block.
+    merge : callable
+        Makes the block of what its pieces stand for, its slot, side and number.
     """
-    layout = plan.value.layout
-    routed: RDD[Any] = pieces.map(partial(_address, layout=layout)).partitionBy(layout.partitions, int)
-    merge = partial(_merge, plan=plan, decode=decode)
-    return routed.mapPartitionsWithIndex(merge, preservesPartitioning=True).setName("rating blocks")
+    merge_all = partial(_merge, grid=grid, merge=merge)
+    return gathered.mapPartitionsWithIndex(merge_all, preservesPartitioning=True).setName("rating blocks")
 
 
-def _table_pieces(table: DataFrame, make: MakePieces, plan: Broadcast[Plan], side: int) -> RDD[tuple[int, bytes]]:
+def _table_pieces(table: DataFrame, make: MakePieces, index: Know, side: int) -> RDD[tuple[int, bytes]]:
     with fast_transfer(table.sparkSession):
-        return table.mapInArrow(partial(_table_batches, make=make, plan=plan, side=side), PIECES_DDL).rdd.map(tuple)
+        return table.mapInArrow(partial(_table_batches, make=make, index=index, side=side), PIECES_DDL).rdd.map(tuple)
+
+
+def _shared(plan: Broadcast[Plan]) -> Plan:
+    return plan.value
 
 
 def _ids(table: DataFrame) -> pa.ChunkedArray:
@@ -137,47 +156,53 @@ def _wide(ids: pa.Array) -> pa.Array:
     return ids.cast(pa.int64()) if pa.types.is_integer(ids.type) else ids
 
 
-def _chunk_pieces(chunks: Iterable[bytes], plan: Broadcast[Plan]) -> Iterator[tuple[int, bytes]]:
+def _chunk_pieces(chunks: Iterable[bytes], index: Know) -> Iterator[tuple[int, bytes]]:
     for data in chunks:
-        for piece in chunk_pieces(Chunk.decode(data), plan.value):
+        for piece in chunk_pieces(Chunk.decode(data), index()):
             yield piece.slot, piece.encode()
 
 
 def _span_pieces(
-    tasks: Iterable[list[Span]], columns: list[Column], plan: Broadcast[Plan], side: int
+    tasks: Iterable[list[Span]], columns: list[Column], index: Know, side: int
 ) -> Iterator[tuple[int, bytes]]:
     for mine in tasks:
-        for piece in feature_pieces(read_spans(mine, columns), plan.value, side):
+        for piece in feature_pieces(read_spans(mine, columns), index(), side):
             yield piece.slot, piece.encode()
 
 
 def _table_batches(
     batches: Iterator[pa.RecordBatch],
     make: MakePieces,
-    plan: Broadcast[Plan],
+    index: Know,
     side: int,
 ) -> Iterator[pa.RecordBatch]:
-    for piece in make(batches, plan.value, side):
+    for piece in make(batches, index(), side):
         yield pa.RecordBatch.from_arrays(
             [pa.array([piece.slot], pa.int32()), pa.array([piece.encode()], pa.binary())], names=["slot", "piece"]
         )
 
 
-def _address(piece: tuple[int, Any], layout: Layout) -> tuple[int, tuple[int, Any]]:
-    return layout.partition(piece[0]), piece
+def _address(piece: tuple[int, Any], grid: Grid) -> tuple[int, tuple[int, Any]]:
+    return grid.partition(piece[0]), piece
 
 
 def _merge(
     partition: int,
-    routed: Iterable[tuple[int, tuple[int, Any]]],
-    plan: Broadcast[Plan],
-    decode: Callable[[int, Any], Piece],
+    gathered: Iterable[tuple[int, tuple[int, Any]]],
+    grid: Grid,
+    merge: Callable[[list[Any], int, int, int], Block],
 ) -> Iterator[tuple[int, bytes]]:
     found: dict[int, list[Any]] = {}
-    for _, (slot, data) in routed:
+    for _, (slot, data) in gathered:
         found.setdefault(slot, []).append(data)
-    for slot, side, block in plan.value.slots():
-        if plan.value.layout.partition(slot) == partition:
-            pieces = (decode(slot, data) for data in found.pop(slot, ()))
-            merged = merge_pieces(pieces, plan.value, side, block)
-            yield slot, (merged.localised() if plan.value.paired else merged).to_bytes()
+    for slot, side, block in grid.blocks():
+        if grid.partition(slot) == partition:
+            yield slot, merge(found.pop(slot, []), slot, side, block).to_bytes()
+
+
+def merge_with_plan(
+    pieces: list[Any], slot: int, side: int, block: int, plan: Broadcast[Plan],
+    decode: Callable[[int, Any], Piece] = Piece.decode,
+) -> Block:  # fmt: skip
+    """For `merged`: the block of pieces that ``decode`` makes of what stands for them. Executor."""
+    return merge_of_plan((decode(slot, data) for data in pieces), plan.value, side, block)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import pyarrow as pa
@@ -40,6 +40,8 @@ class EncodedRatings:
     Parameters
     ----------
     ratings : DataFrame of (user, item, rating[, weight][, held_out])
+    limit : int, optional
+        Bytes of tasks' tallies up to which they come to the driver, which then knows all `counts`.
 
     Raises
     ------
@@ -48,19 +50,25 @@ class EncodedRatings:
         null, not finite or negative: with the first offenders.
     """
 
-    def __init__(self, ratings: DataFrame) -> None:
+    def __init__(self, ratings: DataFrame, limit: int | None = None) -> None:
         self.session = ratings.sparkSession
         self._ratings = _typed(ratings)
-        counts = None
+        self._limit = TALLY_LIMIT if limit is None else limit
+        found = None
         scanned = self._scanned()
         if scanned is not None:
-            counts = self._counted(scanned)
-        if counts is None:
+            found = self._counted(scanned)
+        if found is None:
             with fast_transfer(self.session):
                 coded = self._ratings.mapInArrow(rating_chunks, CHUNK_DDL).rdd
-            counts = self._counted(coded)
-            assert counts is not None  # Spark has read everything
-        self.counts = counts
+            found = self._counted(coded)
+            assert found is not None  # Spark has read everything
+        self.ratings = sum(tallies.ratings for tallies in found)
+        """How many training ratings there are."""
+        self.tallied = all(tallies.whole for tallies in found)
+        """Whether tallies of all ids came to the driver."""
+        if self.tallied:
+            self.counts = {side: _added(tallies.of[side] for tallies in found) for side in range(len(SIDE_NAMES))}
 
     def __enter__(self) -> EncodedRatings:
         return self
@@ -78,11 +86,17 @@ class EncodedRatings:
         rows = self._coded.coalesce(tasks) if tasks < self._coded.getNumPartitions() else self._coded
         return rows.mapPartitions(_only_chunks)
 
-    @property
-    def ratings(self) -> int:
-        """How many training ratings there are."""
-        table = self.counts[0]
-        return int(table["count"].to_numpy().sum()) if table is not None else 0
+    @cached_property
+    def counts(self) -> dict[int, pa.Table | None]:
+        """(id, count) of training ratings of each side, on the driver; None without any. At hand if `tallied`."""
+        return {side: self.tallies(side).toArrow() for side in range(len(SIDE_NAMES))}
+
+    def tallies(self, side: int) -> DataFrame:
+        """(id, count) of a side's training ratings, each id once, on executors; lazy."""
+        kind = "string" if isinstance(self._ratings.schema[SIDE_NAMES[side]].dataType, T.StringType) else "long"
+        packed = self.session.createDataFrame(self._coded.mapPartitions(partial(_side, side=side)), "tally binary")
+        rows = packed.mapInArrow(_tally_rows, f"id {kind}, count long")
+        return rows.groupBy("id").agg(F.sum("count").alias("count"))
 
     def _scanned(self) -> RDD[Coded] | None:
         """Chunks straight from Parquet files, where the ratings are nothing else."""
@@ -90,35 +104,26 @@ class EncodedRatings:
         scanned = scan_tasks(self._ratings, 2 * sc.defaultParallelism, _MIN_TASK)
         return scanned and scanned.spread(sc).mapPartitions(partial(_code_spans, columns=scanned.columns))
 
-    def _counted(self, coded: RDD[Coded]) -> dict[int, pa.Table | None] | None:
-        """Keep chunks; the tallies, or None where files are not to be read this way."""
+    def _counted(self, coded: RDD[Coded]) -> list[_Tallies] | None:
+        """Keep chunks; what the driver hears of tasks, or None where files are not to be read this way."""
         self._coded = coded.setName("coded ratings").persist(StorageLevel.DISK_ONLY)
         try:
-            counts = self._count()
+            found = self._heard()
         except BaseException:
             self.close()
             raise
-        if counts is None:
+        if found is None:
             self.close()
-        return counts
+        return found
 
-    def _count(self) -> dict[int, pa.Table | None] | None:
-        limit = TALLY_LIMIT // self._coded.getNumPartitions()
+    def _heard(self) -> list[_Tallies] | None:
+        limit = self._limit // self._coded.getNumPartitions()
         found = self._coded.mapPartitions(partial(_tallies, limit=limit)).collect()
         if any(tallies.bad is None for tallies in found):
             return None
         if any(tallies.bad for tallies in found):
             raise _offenders(self._ratings)
-        if all(tallies.whole for tallies in found):
-            return {side: _added(tallies.of[side] for tallies in found) for side in range(len(SIDE_NAMES))}
-        return {side: self._count_on_executors(side) for side in range(len(SIDE_NAMES))}
-
-    def _count_on_executors(self, side: int) -> pa.Table:
-        id_type = self._ratings.schema[SIDE_NAMES[side]].dataType
-        kind = "string" if isinstance(id_type, T.StringType) else "long"
-        tallies = self.session.createDataFrame(self._coded.mapPartitions(partial(_side, side=side)), "tally binary")
-        rows = tallies.mapInArrow(_tally_rows, f"id {kind}, count long")
-        return rows.groupBy("id").agg(F.sum("count").alias("count")).toArrow()
+        return found
 
 
 def _code_spans(tasks: Iterable[list[Span]], columns: list[Column]) -> Iterator[Coded]:
@@ -145,6 +150,7 @@ class _Tallies(NamedTuple):
     """What the driver hears of a task."""
 
     bad: bool | None
+    ratings: int
     whole: bool  # whether the tallies came along
     of: tuple[bytes | None, bytes | None]  # users and items
 
@@ -154,7 +160,8 @@ def _tallies(coded: Iterable[Coded], limit: int) -> Iterator[_Tallies]:
     for bad, user, item, chunk in coded:
         if chunk is None:
             whole = len(user or b"") + len(item or b"") <= limit
-            yield _Tallies(bad, whole, (user, item) if whole else (None, None))
+            rated = int(unpack(user)["count"].to_numpy().sum()) if user else 0
+            yield _Tallies(bad, rated, whole, (user, item) if whole else (None, None))
 
 
 def _side(coded: Iterable[Coded], side: int) -> Iterator[tuple[bytearray]]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
 from recsys_spark import lake, schema
-from recsys_spark.blocks.build import block_records, plan_blocks
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
-from recsys_spark.blocks.published import ENTRIES, write_blocks
+from recsys_spark.blocks.published import ENTRIES, plan_ids, ranged_ids, write_blocks
+from recsys_spark.blocks.source import TableBlocks
 from recsys_spark.cli import JobResult
 from recsys_spark.config import GraphSpec, Settings, step_root
 from recsys_spark.features.columns import FeatureColumn
@@ -78,24 +79,33 @@ def _write(
         if spec:
             graphs[side] = graph_of(spark, spec, rows, name, columns[side])
     grid = (settings.blocks.users, settings.blocks.items)
-    with EncodedRatings(known) as encoded:
-        made = plan_blocks(encoded, tables, (len(columns[USERS]), len(columns[ITEMS])), grid, graphs)
-        plan = spark.sparkContext.broadcast(made)
-        try:
-            records = block_records(encoded, tables, plan, graphs)
-            extra = write_blocks(spark, draft, records, made, (columns[USERS], columns[ITEMS]))
-        finally:
-            plan.destroy()
+    apart = settings.fit.exchange == "shuffle"  # then no process is to hold all ids here either
+    with EncodedRatings(known, limit=0 if apart else None) as encoded:
+        source = TableBlocks(encoded, tables, (len(columns[USERS]), len(columns[ITEMS])), grid, graphs)
+        write = partial(write_blocks, spark, draft, columns=(columns[USERS], columns[ITEMS]))
+        if apart:
+            with source.ranged() as found:
+                ids = (ranged_ids(spark, found, USERS), ranged_ids(spark, found, ITEMS))
+                extra = write(found.records, found.layout.bounds, ids)
+        else:
+            plan = spark.sparkContext.broadcast(source.plan)
+            try:
+                both = source.plan.user, source.plan.item
+                ids = (plan_ids(spark, both[USERS]), plan_ids(spark, both[ITEMS]))
+                extra = write(source.records(plan), (both[USERS].bounds, both[ITEMS].bounds), ids)
+            finally:
+                plan.destroy()
+    bounds = extra["bounds"]
     counted = spark.read.parquet(f"{draft.path}/{ENTRIES}").where(F.col("side") == SIDE_NAMES[USERS])
     kinds = {row["kind"]: row["count"] for row in counted.groupBy("kind").count().collect()}
     return extra | {
         "metrics": {
-            "users": len(made.user.ids),
-            "items": len(made.item.ids),
+            "users": bounds[SIDE_NAMES[USERS]][-1],
+            "items": bounds[SIDE_NAMES[ITEMS]][-1],
             "train_ratings": kinds.get("rating", 0),
             "validation_ratings": kinds.get("held_out", 0),
-            "user_blocks": made.user.n_blocks,
-            "item_blocks": made.item.n_blocks,
+            "user_blocks": len(bounds[SIDE_NAMES[USERS]]) - 1,
+            "item_blocks": len(bounds[SIDE_NAMES[ITEMS]]) - 1,
         }
     }
 

@@ -32,8 +32,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import ArrayLike
 
+from recsys_spark.blocks.wire import pack, unpack
 from recsys_spark.errors import FitError
 from recsys_spark.kernels.bucket import numbered
 from recsys_spark.kernels.rows import I32, NO_F32, Csr
@@ -42,7 +44,7 @@ USERS, ITEMS = 0, 1
 SIDE_NAMES = ("user", "item")
 PARTS = ("ratings", "features", "held_out", "graph")
 """The sparse matrices of a block."""
-_LOCAL = ("refers", "neighbours")
+_LOCAL = ("refers", "neighbours", "packed_ids")
 _MAGIC = b"RSBLK001"
 _ALIGN = 64
 
@@ -89,6 +91,7 @@ class Block:
     keys: np.ndarray  # (n,) uint64, the ids' keys (`kernels.start`)
     refers: I32 | None = None  # (m,) ascending: rows of the other side that columns number; None: all of them
     neighbours: I32 | None = None  # likewise of the side's own rows and the graph: the block's own and their neighbours
+    packed_ids: np.ndarray | None = None  # uint8, the rows' ids where the driver does not know them
 
     @property
     def n_rows(self) -> int:
@@ -100,12 +103,20 @@ class Block:
         """Number of the row after the last."""
         return self.start + self.n_rows
 
-    def localised(self) -> Block:
-        """The same with columns that number only the rows that it refers to; their order is the same."""
+    @property
+    def ids(self) -> pa.Array:
+        """The rows' ids, (n,) int64 or string. Raises ValueError where the block does not hold them."""
+        if self.packed_ids is None:
+            raise ValueError("the block does not hold its rows' ids: it is not localised")
+        return unpack(self.packed_ids)["ids"]
+
+    def localised(self, ids: pa.Array) -> Block:
+        """The same with its rows' ids, and columns that number only the rows that it refers to, in the same order."""
         rated = np.concatenate([self.ratings.cols, self.held_out.cols])
         refers, cols = numbered(rated)
         tied = np.concatenate([np.arange(self.start, self.stop, dtype=np.int32), self.graph.cols])
         neighbours, edges = numbered(tied)
+        ids = ids.take(pa.array(np.arange(len(ids))))  # a part of an array is written in more bytes than a copy of it
         return replace(
             self,
             ratings=self.ratings._replace(cols=cols[: len(self.ratings.cols)]),
@@ -113,6 +124,7 @@ class Block:
             graph=self.graph._replace(cols=edges[self.n_rows :]),
             refers=refers,
             neighbours=neighbours,
+            packed_ids=np.frombuffer(pack({"ids": ids}), np.uint8),
         )
 
     def global_cols(self, part: str) -> I32:

@@ -2,29 +2,35 @@
 
 Map: a chunk of ratings goes to the user blocks and the item blocks of its ratings, as one binary piece each.
 Reduce: the pieces of a block, in any order, become its record.
+
+With a plan of all ids, pieces hold row numbers. With cuts alone they hold places in lists of ids of their own, until
+their block knows its rows (`blocks.named`).
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from recsys_spark.blocks.assemble import assemble
-from recsys_spark.blocks.chunks import Chunk, Tally, chunks_of
-from recsys_spark.blocks.grouped import Grouped
+from recsys_spark.blocks.chunks import Chunk, Tally, chunks_of, dictionary
+from recsys_spark.blocks.grouped import NO_NAMES, Grouped
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block, Entries
-from recsys_spark.blocks.plan import Plan
+from recsys_spark.blocks.plan import Cuts, Plan
 from recsys_spark.blocks.wire import pack, unpack
 from recsys_spark.errors import DataError
 from recsys_spark.features.columns import flat_rows
-from recsys_spark.kernels.bucket import counting_order
+from recsys_spark.kernels.bucket import counting_order, numbered
+from recsys_spark.kernels.start import keys_of
 
 RATING, FEATURE, HELD_OUT, GRAPH = 0, 1, 2, 3
 KINDS = ("rating", "feature", "held_out", "graph")
+
+Index: TypeAlias = Plan | Cuts
 
 
 class Piece(NamedTuple):
@@ -33,36 +39,60 @@ class Piece(NamedTuple):
     slot: int
     kind: int
     grouped: Grouped
+    own: pa.Array | None = None  # ids of the block's side that its numbers are places in, sorted; None: row numbers
+    others: pa.Array | None = None  # likewise, ids that its columns number, if they are rows
 
     def encode(self) -> bytes:
         """The piece as bytes, in the smallest types that hold it."""
         fields = self.grouped.small()._asdict()
-        return pack({"kind": np.array([self.kind, fields.pop("across")], np.int8)} | fields)
+        ids = {name: ids for name in _IDS if (ids := getattr(self, name)) is not None}
+        return pack({"kind": np.array([self.kind, fields.pop("across")], np.int8)} | fields | ids)
 
     @classmethod
     def decode(cls, slot: int, data: bytes | bytearray) -> Piece:
         """The inverse of `encode`."""
-        found = {name: array.to_numpy() for name, array in unpack(data).items()}
+        arrays = unpack(data)
+        ids = {name: arrays.pop(name, None) for name in _IDS}
+        found = {name: array.to_numpy() for name, array in arrays.items()}
         kind, across = found.pop("kind")
-        return cls(slot, int(kind), Grouped(**found, across=bool(across)))
+        return cls(slot, int(kind), Grouped(**found, across=bool(across)), **ids)
+
+    def named(self, own: pa.Array, others: pa.Array | None) -> Piece:
+        """Of a piece whose numbers are places in lists of ids: with those of the ids that it has to do with."""
+        grouped = self.grouped
+        mine = grouped.names if grouped.across else grouped.rows  # without gaps
+        own = own.slice(int(mine[0]), len(mine))
+        places = np.arange(len(grouped.rows), dtype=np.int32)
+        if others is None:
+            return self._replace(grouped=grouped._replace(rows=places), own=own)
+        if grouped.across:
+            seen, cols = grouped.rows, grouped.cols
+        else:
+            seen, cols = numbered(grouped.cols.astype(np.int32, copy=False))
+        grouped = grouped._replace(rows=places, cols=cols, names=NO_NAMES)
+        return self._replace(grouped=grouped, own=own, others=others.take(pa.array(seen)))
 
 
-def chunk_pieces(chunk: Chunk, plan: Plan) -> Iterator[Piece]:
+_IDS = ("own", "others")
+
+
+def chunk_pieces(chunk: Chunk, plan: Index) -> Iterator[Piece]:
     """Pieces of both sides' blocks.
 
     Held-out ratings go to user blocks only; those of a user or item without training ratings or features are left
-    out, since no row or factor could answer for them.
+    out, since no row or factor could answer for them; here, or with cuts alone when the block is merged.
 
     Raises
     ------
     DataError
         A training rating is of an id that the plan has not: the ratings are no longer those that were indexed.
     """
-    users, items = plan.user.rows(chunk.users), plan.item.rows(chunk.items)
+    users, user_bounds = plan.user.number(chunk.users)
+    items, item_bounds = plan.item.number(chunk.items)
     lengths, codes, values, weights = chunk.lengths, chunk.codes, chunk.values, chunk.weights
     if not chunk.held_out:
-        _check_known(USERS, users)
-        _check_known(ITEMS, items)
+        check_known(USERS, users)
+        check_known(ITEMS, items)
     elif (users < 0).any() or (items < 0).any():
         owner = np.repeat(np.arange(len(users)), lengths)
         kept = np.flatnonzero((users[owner] >= 0) & (items[codes] >= 0))
@@ -72,22 +102,27 @@ def chunk_pieces(chunk: Chunk, plan: Plan) -> Iterator[Piece]:
     users, items = users.astype(np.int32), items.astype(np.int32)
     # Columns stay places in the chunk's dictionaries until blocks are merged: half as many bytes to shuffle.
     by_user = Grouped(users, lengths, codes, chunk.levels, values, weights, items)
-    yield from pieces_of(plan, USERS, HELD_OUT if chunk.held_out else RATING, by_user)
-    if chunk.held_out:
-        return
-    yield from _item_pieces(plan, by_user)
+    kind = HELD_OUT if chunk.held_out else RATING
+    yield from _told(_pieces_of(plan, USERS, kind, by_user, user_bounds), plan, chunk.users, chunk.items)
+    if not chunk.held_out:
+        yield from _told(_item_pieces(plan, by_user, item_bounds), plan, chunk.items, chunk.users)
 
 
-def _item_pieces(plan: Plan, by_user: Grouped) -> Iterator[Piece]:
+def _told(pieces: Iterable[Piece], plan: Index, own: pa.Array, others: pa.Array | None) -> Iterator[Piece]:
+    """Pieces with the ids that their numbers stand for, where nobody else knows."""
+    return (piece.named(own, others) if isinstance(plan, Cuts) else piece for piece in pieces)
+
+
+def _item_pieces(plan: Index, by_user: Grouped, bounds: np.ndarray) -> Iterator[Piece]:
     """The items' pieces of a chunk, its entries still by user: whoever merges them takes them in order of users."""
-    bounds, items = plan.item.bounds, by_user.names
+    items = by_user.names
     block = (np.searchsorted(bounds, items, side="right") - 1).astype(np.int32)
-    order, starts = counting_order(block[by_user.cols], plan.item.n_blocks)
+    order, starts = counting_order(block[by_user.cols], len(bounds) - 1)
     owner = np.repeat(np.arange(len(by_user.rows), dtype=np.int32), by_user.lengths)
     for b, (first, last) in enumerate(itertools.pairwise(np.searchsorted(items, bounds))):
-        mine = order[starts[b] : starts[b + 1]]
-        if not len(mine):
+        if first == last:
             continue
+        mine = order[starts[b] : starts[b + 1]]
         lengths = np.bincount(owner[mine], minlength=len(by_user.rows))
         weights = by_user.weights[mine] if by_user.weights.size else by_user.weights
         cut = Grouped(
@@ -100,32 +135,49 @@ def _item_pieces(plan: Plan, by_user: Grouped) -> Iterator[Piece]:
             items[first:last],
             across=True,
         )
-        yield Piece(plan.slot(ITEMS, b), RATING, cut)
+        yield Piece(plan.grid.slot(ITEMS, b), RATING, cut)
 
 
-def feature_pieces(batches: Iterable[pa.RecordBatch], plan: Plan, side: int) -> Iterator[Piece]:
+def feature_pieces(batches: Iterable[pa.RecordBatch], plan: Index, side: int) -> Iterator[Piece]:
     """Pieces from batches of feature rows (id, indices, values).
 
     Raises DataError where the plan has not an id, and as `features.columns.flat_rows`.
     """
     for batch in batches:
-        rows = plan.side(side).rows(batch.column("id"))
-        _check_known(side, rows)
         lengths, indices, values = flat_rows(batch, SIDE_NAMES[side], plan.side(side).n_features)
-        yield from pieces_of(plan, side, FEATURE, Grouped.of(Entries.of(np.repeat(rows, lengths), indices, values)))
+        ids, codes = dictionary(batch.column("id"))
+        owner = np.repeat(codes, lengths)
+        yield from _table_pieces(plan, side, FEATURE, ids, Entries.of(owner, indices, values), None)
 
 
-def graph_pieces(batches: Iterable[pa.RecordBatch], plan: Plan, side: int) -> Iterator[Piece]:
+def graph_pieces(batches: Iterable[pa.RecordBatch], plan: Index, side: int) -> Iterator[Piece]:
     """Pieces from batches of edges (i, j, s), both directions given. Raises DataError where the plan has not an id."""
     for batch in batches:
-        rows, cols = (plan.side(side).rows(batch.column(name)) for name in ("i", "j"))
-        _check_known(side, rows)
-        _check_known(side, cols)
+        (ids, rows), (others, cols) = (dictionary(batch.column(name)) for name in ("i", "j"))
         entries = Entries.of(rows, cols, batch.column("s").to_numpy(zero_copy_only=False))
-        yield from pieces_of(plan, side, GRAPH, Grouped.of(entries))
+        yield from _table_pieces(plan, side, GRAPH, ids, entries, others)
 
 
-def _check_known(side: int, rows: np.ndarray) -> None:
+def _table_pieces(
+    plan: Index, side: int, kind: int, ids: pa.Array, entries: Entries, others: pa.Array | None
+) -> Iterator[Piece]:
+    """Entries whose rows are places in ``ids``, and whose columns are places in ``others`` if there are any."""
+    rows, bounds = plan.side(side).number(ids)
+    check_known(side, rows)
+    names = NO_NAMES
+    if others is not None:
+        numbers = plan.side(side).number(others).numbers
+        check_known(side, numbers)
+        names = numbers.astype(np.int32)
+    loose = Grouped.of(entries)
+    lengths = np.zeros(len(ids), np.int64)
+    lengths[loose.rows] = loose.lengths
+    grouped = loose._replace(rows=rows.astype(np.int32), lengths=lengths, names=names)
+    yield from _told(_pieces_of(plan, side, kind, grouped, bounds), plan, ids, others)
+
+
+def check_known(side: int, rows: np.ndarray) -> None:
+    """Raise DataError where a row number is none."""
     if (rows < 0).any():
         raise DataError(
             f"{int((rows < 0).sum())} {SIDE_NAMES[side]} ids were not there when the ids were indexed: the data give "
@@ -133,29 +185,34 @@ def _check_known(side: int, rows: np.ndarray) -> None:
         )
 
 
-def pieces_of(plan: Plan, side: int, kind: int, grouped: Grouped) -> Iterator[Piece]:
+def _pieces_of(plan: Index, side: int, kind: int, grouped: Grouped, bounds: np.ndarray) -> Iterator[Piece]:
     """Entries of one side and kind, cut by block."""
-    for block, part in enumerate(grouped.cut(plan.side(side).bounds)):
-        if len(part.cols):
-            yield Piece(plan.slot(side, block), kind, part)
+    for block, part in enumerate(grouped.cut(bounds)):
+        if len(part.rows):
+            yield Piece(plan.grid.slot(side, block), kind, part)
 
 
-def merge_pieces(pieces: Iterable[Piece], plan: Plan, side: int, block: int) -> Block:
-    """The block that all of its pieces make, whatever their order."""
+def merge_pieces(pieces: Iterable[Piece], side: int, start: int, ids: pa.Array) -> Block:
+    """The block of rows ``start``, …, whose ids are given, from all of its pieces, whatever their order."""
     found: dict[int, list[Grouped]] = {kind: [] for kind in range(len(KINDS))}
     for piece in pieces:
         found[piece.kind].append(piece.grouped)
-    bounds = plan.side(side).bounds
     return assemble(
         side,
-        int(bounds[block]),
-        int(bounds[block + 1]),
+        start,
+        start + len(ids),
         found[RATING],
         found[FEATURE],
         found[HELD_OUT],
-        plan.side(side).keys(block),
+        keys_of(ids.to_numpy(zero_copy_only=False)),
         found[GRAPH],
     )
+
+
+def merge_of_plan(pieces: Iterable[Piece], plan: Plan, side: int, block: int) -> Block:
+    """`merge_pieces` of a block of the plan."""
+    mine = plan.side(side)
+    return merge_pieces(pieces, side, int(mine.bounds[block]), mine.ids_of(block))
 
 
 def build_blocks(
@@ -165,7 +222,7 @@ def build_blocks(
     graphs: dict[int, pa.Table] | None = None,
 ) -> list[Block]:
     """All blocks in slot order, built in this process (no Spark)."""
-    pieces: dict[int, list[Piece]] = {slot: [] for slot in range(plan.n_slots)}
+    pieces: dict[int, list[Piece]] = {slot: [] for slot in range(plan.grid.slots)}
     for batch in ratings:
         for chunk in chunks_of(pa.Table.from_batches([batch]), (Tally(), Tally())):
             for piece in chunk_pieces(chunk, plan):
@@ -176,4 +233,4 @@ def build_blocks(
     for side, table in (graphs or {}).items():
         for piece in graph_pieces(table.to_batches(), plan, side):
             pieces[piece.slot].append(piece)
-    return [merge_pieces(pieces[slot], plan, side, block) for slot, side, block in plan.slots()]
+    return [merge_of_plan(pieces[slot], plan, side, block) for slot, side, block in plan.grid.blocks()]

@@ -1,7 +1,12 @@
-"""Which row belongs to which block: the sorted ids of both sides, their numbers, and the cuts between blocks."""
+"""Which row belongs to which block: sorted ids, their numbers, and the cuts between blocks.
+
+Where rows are broadcast, the driver knows all ids: a `Plan`. Where they are routed it knows but the ids at which blocks
+begin: `Cuts`, and once blocks know their ids, how many there are of them: a `Layout`.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,7 +18,52 @@ import pyarrow.compute as pc
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
 from recsys_spark.blocks.partition import balanced_bounds, lookup
 from recsys_spark.errors import DataError
-from recsys_spark.kernels.start import keys_of
+
+MOST_ROWS = 2**31 - 1
+"""Rows of a side: row numbers are int32."""
+
+
+class Grid(NamedTuple):
+    """Blocks of users and items, and in which partition of a fit's RDDs each lies. Slots number all, users first."""
+
+    users: int
+    items: int
+    paired: bool = False  # for rows that are routed
+
+    @property
+    def slots(self) -> int:
+        """Blocks of both sides together."""
+        return self.users + self.items
+
+    def slot(self, side: int, block: int) -> int:
+        """The number of a block among all blocks."""
+        return block + side * self.users
+
+    def block(self, slot: int) -> int:
+        """The number of a slot's block among those of its side."""
+        return slot - self.users if slot >= self.users else slot
+
+    def blocks(self) -> Iterator[tuple[int, int, int]]:
+        """(slot, side, block) of every block."""
+        for side, number in ((USERS, self.users), (ITEMS, self.items)):
+            for block in range(number):
+                yield self.slot(side, block), side, block
+
+    @property
+    def partitions(self) -> int:
+        """Paired, one more than blocks need: nothing is ever in the last one but what tasks have to say."""
+        return max(self.users, self.items) + 1 if self.paired else self.slots
+
+    def partition(self, slot: int) -> int:
+        """Where a block lies: each in a partition of its own, or paired, beside the other side's of the same number."""
+        return self.block(slot) if self.paired else slot
+
+
+class Numbered(NamedTuple):
+    """Ids as the numbers that pieces of blocks know them by."""
+
+    numbers: np.ndarray  # (n,) int64, -1 where unknown
+    bounds: np.ndarray  # (blocks + 1,) int64: block b holds numbers bounds[b]:bounds[b + 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,68 +83,106 @@ class SidePlan:
         """Row numbers of ids, -1 where unknown."""
         return lookup(self.ids, wanted)
 
-    def keys(self, block: int) -> np.ndarray:
-        """Keys of the block's ids, uint64."""
-        ids = self.ids.slice(self.bounds[block], self.bounds[block + 1] - self.bounds[block])
-        return keys_of(ids.to_numpy(zero_copy_only=False))
+    def number(self, ids: pa.Array) -> Numbered:
+        """Row numbers."""
+        return Numbered(self.rows(ids), self.bounds)
 
-
-class Layout(NamedTuple):
-    """Which rows lie in which block, and which block in which partition of a fit's RDDs."""
-
-    bounds: tuple[np.ndarray, np.ndarray]  # of users, items: as `SidePlan.bounds`
-    paired: bool
-
-    def slot(self, side: int, block: int) -> int:
-        """The number of a block among all blocks."""
-        return block + side * (len(self.bounds[USERS]) - 1)
-
-    @property
-    def partitions(self) -> int:
-        """Paired, one more than blocks need: nothing is ever in the last one but what tasks have to say."""
-        blocks = [len(bounds) - 1 for bounds in self.bounds]
-        return max(blocks) + 1 if self.paired else sum(blocks)
-
-    def partition(self, slot: int) -> int:
-        """Where a block lies: each in a partition of its own, or paired, beside the other side's of the same number."""
-        items = self.slot(ITEMS, 0)
-        return slot - items if self.paired and slot >= items else slot
+    def ids_of(self, block: int) -> pa.Array:
+        """The ids of a block's rows."""
+        return self.ids.slice(self.bounds[block], self.bounds[block + 1] - self.bounds[block])
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Both sides' plans. Small enough to broadcast: ids and cuts, no ratings. Slots number all blocks, users first.
-
-    ``paired`` blocks number only the rows that they refer to (`Block.localised`), for rows that are routed to them.
-    """
+    """Both sides' plans, for rows that are broadcast. Small enough to broadcast too: ids and cuts, no ratings."""
 
     user: SidePlan
     item: SidePlan
-    paired: bool = False
 
     @property
-    def layout(self) -> Layout:
-        """Where blocks lie."""
-        return Layout((self.user.bounds, self.item.bounds), self.paired)
+    def grid(self) -> Grid:
+        """How many blocks there are, and where."""
+        return Grid(self.user.n_blocks, self.item.n_blocks)
 
     def side(self, side: int) -> SidePlan:
         """The plan of USERS or ITEMS."""
         return self.user if side == USERS else self.item
 
+
+@dataclass(frozen=True, eq=False)
+class SideCuts:
+    """The ids at which a side's blocks begin, but for the first; blocks beyond the last are empty."""
+
+    starts: pa.Array  # (at most n_blocks - 1,) int64 or string, sorted
+    n_blocks: int
+    n_features: int
+
+    def edges(self, ids: pa.Array) -> np.ndarray:
+        """Where each block's ids begin among sorted ids, and where the last one's end: int64 (n_blocks + 1,)."""
+        if pa.types.is_integer(self.starts.type):
+            inner = np.searchsorted(ids.to_numpy(), self.starts.to_numpy())
+        else:
+            at = [bisect_left(range(len(ids)), cut, key=lambda i: ids[i].as_py()) for cut in self.starts.to_pylist()]
+            inner = np.array(at, np.int64)
+        return np.r_[0, inner, np.full(self.n_blocks - len(inner), len(ids))].astype(np.int64)
+
+    def number(self, ids: pa.Array) -> Numbered:
+        """Places among the ids, which are sorted: the blocks will know their rows."""
+        return Numbered(np.arange(len(ids)), self.edges(ids))
+
+
+@dataclass(frozen=True, eq=False)
+class Cuts:
+    """Both sides' cuts, for rows that are routed: a few ids a side, however many there are."""
+
+    user: SideCuts
+    item: SideCuts
+
     @property
-    def n_slots(self) -> int:
-        """Blocks of both sides together."""
-        return self.user.n_blocks + self.item.n_blocks
+    def grid(self) -> Grid:
+        """How many blocks there are, and where."""
+        return Grid(self.user.n_blocks, self.item.n_blocks, paired=True)
 
-    def slot(self, side: int, block: int) -> int:
-        """The number of a block among all blocks."""
-        return self.layout.slot(side, block)
+    def side(self, side: int) -> SideCuts:
+        """The cuts of USERS or ITEMS."""
+        return self.user if side == USERS else self.item
 
-    def slots(self) -> Iterator[tuple[int, int, int]]:
-        """(slot, side, block) of every block."""
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Which ids, and which rows, lie in which block. Raises DataError where a side has more rows than can be numbered.
+
+    ``bounds`` are of users and items, as `SidePlan.bounds`: rows are numbered as where the driver knows them.
+    """
+
+    cuts: Cuts
+    bounds: tuple[np.ndarray, np.ndarray]
+
+    def __post_init__(self) -> None:
         for side in (USERS, ITEMS):
-            for block in range(self.side(side).n_blocks):
-                yield self.slot(side, block), side, block
+            check_rows(side, self.rows(side))
+
+    @property
+    def grid(self) -> Grid:
+        """How many blocks there are, and where."""
+        return self.cuts.grid
+
+    def rows(self, side: int) -> int:
+        """How many rows a side has."""
+        return int(self.bounds[side][-1])
+
+
+def check_rows(side: int, rows: int) -> None:
+    """Raise DataError for more rows than can be numbered."""
+    if rows > MOST_ROWS:
+        raise DataError(f"{rows} {SIDE_NAMES[side]} ids are more than the {MOST_ROWS} that a row number can hold")
+
+
+def check_rated(side: int, rated: int) -> None:
+    """Raise DataError where a side has no id with a training rating."""
+    if not rated:
+        name = SIDE_NAMES[side]
+        raise DataError(f"no training rating left to index {name}s by: the ratings are empty or all held out")
 
 
 def plan_side(
@@ -128,10 +216,8 @@ def plan_side(
     else:
         merged = ids
     merged = merged.take(pc.sort_indices(merged))
-    if not len(ids):
-        raise DataError(f"no training rating left to index {name}s by: the ratings are empty or all held out")
-    if len(merged) >= 2**31:
-        raise DataError(f"{len(merged)} {name} ids are more than the 2147483647 that a row number can hold")
+    check_rated(side, len(ids))
+    check_rows(side, len(merged))
     counts = np.zeros(len(merged))
     counts[lookup(merged, ids)] = rated.column("count").to_numpy()
     return SidePlan(merged, balanced_bounds(counts, blocks), n_features)

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from recsys_spark.blocks.layout import Block, other
 from recsys_spark.blocks.plan import Layout
+from recsys_spark.blocks.wire import unpack
 from recsys_spark.kernels.rows import F64, I32
 
 
@@ -20,11 +22,17 @@ class Route(NamedTuple):
     rows: I32  # their places in the block that they come from, ascending
 
 
-class Counts(NamedTuple):
-    """Σw of each row of a block, and where the block stands; kept beside its routes."""
+class Index(NamedTuple):
+    """Which rows a block has: where they begin, their ids as `Block.packed_ids`, Σw of each. Kept beside its routes."""
 
     start: int
+    packed_ids: np.ndarray
     counts: F64
+
+    @property
+    def ids(self) -> pa.Array:
+        """The rows' ids."""
+        return unpack(self.packed_ids)["ids"]
 
 
 def routes_to(slot: int, block: Block, layout: Layout) -> Iterator[tuple[int, Route]]:
@@ -36,4 +44,4 @@ def routes_to(slot: int, block: Block, layout: Layout) -> Iterator[tuple[int, Ro
         cuts = np.searchsorted(wanted, bounds)
         for number in np.flatnonzero(np.diff(cuts)).tolist():
             rows = wanted[cuts[number] : cuts[number + 1]] - np.int32(bounds[number])
-            yield layout.slot(side, number), Route(slot, across, rows)
+            yield layout.grid.slot(side, number), Route(slot, across, rows)

@@ -26,7 +26,7 @@ def pack(arrays: Mapping[str, np.ndarray | pa.Array]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def unpack(data: bytes | bytearray | memoryview) -> dict[str, pa.Array]:
+def unpack(data: bytes | bytearray | memoryview | np.ndarray) -> dict[str, pa.Array]:
     """The inverse of `pack`; nothing is copied."""
     with pa.ipc.open_stream(pa.py_buffer(data)) as stream:
         batch = stream.read_next_batch()

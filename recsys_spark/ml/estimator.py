@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark import keyword_only
@@ -17,11 +17,10 @@ from pyspark.ml.util import MLReadable, MLWritable, MLWriter
 from pyspark.sql import types as T
 
 from recsys_spark.als.settings import AlsSettings
-from recsys_spark.als.train import Columns
-from recsys_spark.blocks.build import block_records, plan_blocks
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
 from recsys_spark.blocks.published import PublishedBlocks
+from recsys_spark.blocks.source import BlockSource, TableBlocks
 from recsys_spark.errors import ConfigError, DataError
 from recsys_spark.features.columns import FeatureColumn, check_columns
 from recsys_spark.features.graph import table_graph
@@ -33,28 +32,16 @@ from recsys_spark.ml.running import How, run_fit
 from recsys_spark.ml.shared import Shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from pyspark import RDD
-    from pyspark.core.broadcast import Broadcast
     from pyspark.ml.param import Param
     from pyspark.sql import DataFrame, SparkSession
 
-    from recsys_spark.blocks.plan import Plan
+    from recsys_spark.als.train import Columns
     from recsys_spark.ml.estimator_io import BlockALSReader
 
 
 log = logging.getLogger(__name__)
-
-
-class _Data(NamedTuple):
-    """What fits to the same DataFrame share."""
-
-    spark: SparkSession
-    encoded: EncodedRatings
-    plan: Plan
-    features: dict[int, DataFrame]
-    graphs: dict[int, DataFrame]
 
 
 _OF_DATA = frozenset(
@@ -211,7 +198,7 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
 
     def fitBlocks(self, blocks: PublishedBlocks) -> BlockALSModel:
         """Fit to blocks that the ``blocks`` job published; Params of columns and blocks play no part."""
-        return self._run(blocks.spark, blocks.plan, blocks.records, blocks.columns, blocks.ratings)
+        return self._run(blocks, blocks.columns)
 
     def fitMultiple(
         self, dataset: DataFrame, paramMaps: Sequence[dict[Param[Any], Any]]
@@ -237,7 +224,7 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
             return self._fit_to(data)
 
     @contextmanager
-    def _read(self, dataset: DataFrame) -> Iterator[_Data]:
+    def _read(self, dataset: DataFrame) -> Iterator[TableBlocks]:
         """The ratings and features, ready for fits of any rank and λ."""
         check_classic(dataset)
         ratings = rating_columns(dataset, self._wanted())
@@ -246,16 +233,15 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
             for side, (rows, _) in self._features.items()
         }
         widths = len(self._columns(USERS)), len(self._columns(ITEMS))
-        spark, grid = dataset.sparkSession, self._grid()
+        grid = self._grid()
         graphs = {side: table_graph(edges, _id_type(ratings, side)) for side, edges in self._graphs.items()}
         with self._encoded(dataset, ratings) as encoded:
-            yield _Data(spark, encoded, plan_blocks(encoded, features, widths, grid, graphs), features, graphs)
+            yield TableBlocks(encoded, features, widths, grid, graphs)
 
-    def _fit_to(self, data: _Data) -> BlockALSModel:
-        records = partial(block_records, data.encoded, data.features, graphs=data.graphs)
+    def _fit_to(self, data: TableBlocks) -> BlockALSModel:
         columns = (self._columns(USERS), self._columns(ITEMS))
         try:
-            return self._run(data.spark, data.plan, records, columns, data.encoded.ratings)
+            return self._run(data, columns)
         except (Py4JJavaError, PySparkException):
             for side, rows in data.features.items():
                 told = feature_offence(rows, SIDE_NAMES[side], len(columns[side]))
@@ -263,16 +249,9 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
                     raise told from None
             raise
 
-    def _run(
-        self,
-        spark: SparkSession,
-        plan: Plan,
-        records_of: Callable[[Broadcast[Plan]], RDD[tuple[int, bytes]]],
-        columns: Columns,
-        ratings: int,
-    ) -> BlockALSModel:
+    def _run(self, source: BlockSource, columns: Columns) -> BlockALSModel:
         initial = self._initial.trained if self._initial is not None else None
-        fitted = run_fit(spark, plan, records_of, ratings, self.settings(), columns, initial, self._how(spark))
+        fitted = run_fit(source, self.settings(), columns, initial, self._how(source.spark))
         model = BlockALSModel(fitted)
         self._copyValues(model)
         return model._resetUid(self.uid)
@@ -311,7 +290,7 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
     def _encoded(self, dataset: DataFrame, ratings: DataFrame) -> EncodedRatings:
         """The ratings, read once; DataError that names the column of rows that cannot be used."""
         try:
-            return EncodedRatings(ratings)
+            return EncodedRatings(ratings, limit=0 if self.getExchange() == "shuffle" else None)
         except DataError as problem:
             raise offence(dataset, self._wanted()) or problem from None
 

@@ -12,8 +12,7 @@ TESTS = Path(__file__).resolve().parents[1]
 
 SCRIPT = """
 sys.path.insert(0, sys.argv[1])
-import hashlib, signal, subprocess, tempfile
-from dataclasses import replace
+import contextlib, hashlib, signal, subprocess, tempfile
 import numpy as np
 from problems import problem
 from recsys_spark.als.model import MEASURED
@@ -24,6 +23,7 @@ from recsys_spark.als.train import HalfStep, train
 from recsys_spark.blocks.build import block_records, plan_blocks
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.blocks.ranged import ranged_blocks
 
 side = SideSettings(reg=2.0, reg_bias=1.0, reg_features=1.5, reg_feature_bias=1.5)
 settings = AlsSettings(rank=3, max_iter=4, seed=1, user=side, item=side)
@@ -55,19 +55,17 @@ def kill(event):
 def fit(watch, routed=False):
     ratings = EncodedRatings(spark.createDataFrame(p.ratings).repartition(4))
     tables = {s: spark.createDataFrame(t) for s, t in ((USERS, p.user_features), (ITEMS, p.item_features))}
-    made = plan_blocks(ratings, tables, (len(p.columns[0]), len(p.columns[1])), (3, 3))
-    plan = sc.broadcast(replace(made, paired=routed))
-    records = block_records(ratings, tables, plan)
-    if routed:
-        executor = RoutedStages(spark, plan, records, "routed", tempfile.mkdtemp() + "/model", settings.rank)
-    else:
-        executor = Stages(sc, plan.value, records, "cluster")
-    try:
+    widths = (len(p.columns[0]), len(p.columns[1]))
+    with ratings, contextlib.ExitStack() as opened:
+        if routed:
+            layout, records, _ = opened.enter_context(ranged_blocks(ratings, tables, widths, (3, 3)))
+            executor = RoutedStages(spark, layout, records, "routed", tempfile.mkdtemp() + "/model", settings.rank)
+        else:
+            plan = sc.broadcast(plan_blocks(ratings, tables, widths, (3, 3)))
+            executor = Stages(sc, plan.value, block_records(ratings, tables, plan), "cluster")
+        opened.callback(executor.close)
         model = train(executor, settings, p.columns, watch=watch)
         return bits(model.gathered(spark) if routed else model)
-    finally:
-        executor.close()
-        ratings.close()
 
 routed = sys.argv[2] == "routed"
 found = {"one process": bits(train(p.executor(), settings, p.columns)), "killed": fit(kill, routed)}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import chispa
-import numpy as np
-import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
@@ -19,7 +18,7 @@ from recsys_spark.als.inprocess import InProcess
 from recsys_spark.als.intask import worth_a_task
 from recsys_spark.als.model import MEASURED, FittedModel
 from recsys_spark.als.spread import SpreadModel
-from recsys_spark.blocks.plan import Plan, SidePlan
+from recsys_spark.blocks.source import BlockSource
 from recsys_spark.errors import ConfigError, DataError, FitError
 from recsys_spark.ml.model import BlockALSModel
 from recsys_spark.ml.running import How, way_of
@@ -192,12 +191,10 @@ def test_routed_rows_stay_with_executors_until_they_are_asked_for(
 
 
 def test_the_exchange_follows_from_size_and_place(ratings: DataFrame, caplog: pytest.LogCaptureFixture) -> None:
-    side = SidePlan(pa.array(range(20_000_000)), np.array([0, 20_000_000]), 0)
-    small = Plan(*(SidePlan(pa.array(range(9)), np.array([0, 9]), 0),) * 2)
-    large = Plan(side, side)
+    small, large = (cast(BlockSource, SimpleNamespace(ratings=100, rows=rows)) for rows in (18, 40_000_000))
 
-    def way(plan: Plan, execution: str = "auto", exchange: str = "auto", root: str | None = "/somewhere") -> str:
-        return way_of(How(execution, exchange, root, 10), plan, 100, 32, 2)
+    def way(source: BlockSource, execution: str = "auto", exchange: str = "auto", root: str | None = "/there") -> str:
+        return way_of(How(execution, exchange, root, 10), source, 32, 2)
 
     assert way(small) == way(large, "task") == way(small, "task", "shuffle") == "task"
     assert way(small, "stages") == way(large, exchange="broadcast") == "broadcast"

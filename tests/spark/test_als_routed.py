@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from recsys_spark.als.train import HalfStep, train
 from recsys_spark.blocks.build import block_records, plan_blocks
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.blocks.ranged import ranged_blocks
 from recsys_spark.errors import FitError
 from terms_case import TermsCase
 
@@ -34,22 +36,22 @@ SETTINGS = AlsSettings(rank=3, max_iter=3, seed=1, user=SIDE, item=SIDE)
 @pytest.fixture
 def routed(spark: SparkSession, tmp_path: Path) -> Iterator[Callable[..., RoutedStages]]:
     """Makes executors that route rows; closes them."""
-    made: list[Any] = []
+    numbers = itertools.count()
 
     def make(p: Problem, grid: tuple[int, int] = (2, 3), rank: int = 3) -> RoutedStages:
-        ratings = EncodedRatings(spark.createDataFrame(p.ratings).repartition(3))
+        ratings = EncodedRatings(spark.createDataFrame(p.ratings).repartition(3), limit=0)
         tables = {s: spark.createDataFrame(t) for s, t in ((USERS, p.user_features), (ITEMS, p.item_features))}
         graphs = {side: spark.createDataFrame(table) for side, table in p.graphs.items()}
         widths = (len(p.columns[0]), len(p.columns[1]))
-        plan = spark.sparkContext.broadcast(replace(plan_blocks(ratings, tables, widths, grid, graphs), paired=True))
-        records = block_records(ratings, tables, plan, graphs)
-        executor = RoutedStages(spark, plan, records, f"routed-{len(made)}", f"{tmp_path}/model-{len(made)}", rank)
-        made.extend((executor, ratings))
+        opened.enter_context(ratings)
+        layout, records, _ = opened.enter_context(ranged_blocks(ratings, tables, widths, grid, graphs))
+        name = f"routed-{next(numbers)}"
+        executor = RoutedStages(spark, layout, records, name, f"{tmp_path}/model-{name}", rank)
+        opened.callback(executor.close)
         return executor
 
-    yield make
-    for each in made:
-        each.close()
+    with ExitStack() as opened:
+        yield make
 
 
 @pytest.fixture
@@ -135,8 +137,12 @@ def test_blocks_that_were_not_made_to_be_routed_are_refused(spark: SparkSession,
     p = problem()
     ratings = EncodedRatings(spark.createDataFrame(p.ratings))
     plan = spark.sparkContext.broadcast(plan_blocks(ratings, {}, (0, 0), (2, 3)))
-    with pytest.raises(Exception, match=r"block \d is not localised: it refers to whole sides"):
-        RoutedStages(spark, plan, block_records(ratings, {}, plan), "unpaired", f"{tmp_path}/model", 3)
+    records = block_records(ratings, {}, plan)
+    with (
+        ranged_blocks(ratings, {}, (0, 0), (2, 3)) as (layout, *_),
+        pytest.raises(Exception, match=r"block \d is not localised: it refers to whole sides"),
+    ):
+        RoutedStages(spark, layout, records, "unpaired", f"{tmp_path}/model", 3)
     ratings.close()
 
 

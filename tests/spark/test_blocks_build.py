@@ -45,7 +45,7 @@ def test_records_are_those_of_one_process(
     expected = [block.to_bytes() for block in build_blocks(plan, p.ratings.to_batches(), tables)]
     with EncodedRatings(spark.createDataFrame(p.ratings).repartition(partitions)) as ratings:
         found = records(ratings, features(spark, p), (2, 3))
-    assert [found[slot] for slot in range(plan.n_slots)] == expected
+    assert [found[slot] for slot in range(plan.grid.slots)] == expected
 
 
 def test_string_ids_and_empty_blocks(spark: SparkSession) -> None:

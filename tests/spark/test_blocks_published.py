@@ -14,7 +14,7 @@ from recsys_spark import lake
 from recsys_spark.blocks import published as module
 from recsys_spark.blocks.layout import ITEMS, USERS, Block
 from recsys_spark.blocks.pieces import build_blocks
-from recsys_spark.blocks.published import PublishedBlocks, write_blocks
+from recsys_spark.blocks.published import PublishedBlocks, plan_ids, ranged_ids, write_blocks
 from recsys_spark.errors import NotPublishedError
 
 
@@ -27,38 +27,48 @@ def expected(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> t
     records = [(slot, block.to_bytes()) for slot, block in enumerate(blocks)]
 
     def write(draft: lake.Draft) -> dict:
-        made = write_blocks(spark, draft, spark.sparkContext.parallelize(records, 3), plan, p.columns)
+        spread = spark.sparkContext.parallelize(records, 3)
+        ids = (plan_ids(spark, plan.user), plan_ids(spark, plan.item))
+        made = write_blocks(spark, draft, spread, (plan.user.bounds, plan.item.bounds), ids, p.columns)
         return made | {"metrics": {"train_ratings": 1}}
 
     root = Path(tmp_path_factory.mktemp("blocks")) / "a b%20ü"
     return lake.publish(spark, str(root), step="blocks", settings={}, inputs={}, write=write), [r for _, r in records]
 
 
-@pytest.mark.parametrize("paired", [False, True])
 @pytest.mark.parametrize("local", [True, False])
 def test_the_records_come_back(
     spark: SparkSession,
     expected: tuple[lake.Published, list[bytes]],
     monkeypatch: pytest.MonkeyPatch,
     local: bool,
-    paired: bool,
 ) -> None:
-    """Paired, for rows that are routed: localised, and where the fit looks for them."""
+    """For rows that are routed: localised, and where the fit looks for them."""
     where, records = expected
     blocks = PublishedBlocks(spark, where)
     assert module.local_paths([f"file://{where.path}"]) is not None
     if not local:
         monkeypatch.setattr(module, "local_paths", lambda uris: None)
-    plan = spark.sparkContext.broadcast(replace(blocks.plan, paired=paired))
-    by_partition = blocks.records(plan).glom().collect()
-    layout = plan.value.layout
+    plan = spark.sparkContext.broadcast(blocks.plan)
+    assert dict(blocks.records(plan).collect()) == dict(enumerate(records))
     plan.destroy()
-    assert len(by_partition) == layout.partitions
-    found = {slot: (number, data) for number, part in enumerate(by_partition) for slot, data in part}
-    for slot, whole in enumerate(records):
-        number, data = found[slot]
-        assert number == layout.partition(slot)
-        assert data == (Block.from_buffer(whole).localised().to_bytes() if paired else whole)
+    without = PublishedBlocks(spark, where)
+    with without.ranged() as found:
+        layout, by_partition = found.layout, found.records.glom().collect()
+        again = [ranged_ids(spark, found, side).toArrow().sort_by("row") for side in (USERS, ITEMS)]
+    assert "plan" not in vars(without)  # ids stay with executors
+    for side, table in enumerate(again):
+        assert table["id"].combine_chunks().equals(blocks.plan.side(side).ids)
+        assert table["row"].to_pylist() == list(range(len(table)))
+    assert len(by_partition) == layout.grid.partitions
+    assert [b.tolist() for b in layout.bounds] == [blocks.plan.side(side).bounds.tolist() for side in (USERS, ITEMS)]
+    placed = {slot: (number, data) for number, part in enumerate(by_partition) for slot, data in part}
+    for slot, side, block in blocks.plan.grid.blocks():
+        number, data = placed[slot]
+        assert number == layout.grid.partition(slot)
+        ids = blocks.plan.side(side).ids_of(block)
+        assert data == Block.from_buffer(records[slot]).localised(ids).to_bytes()
+        assert Block.from_buffer(data).ids.equals(ids)
 
 
 def test_blocks_that_have_lost_a_file_are_not_read(

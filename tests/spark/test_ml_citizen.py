@@ -84,7 +84,7 @@ def test_param_maps_one_many_and_in_turn(ratings: DataFrame) -> None:
 def readings(monkeypatch) -> list[EncodedRatings]:
     """All readings of ratings that the test's fits make."""
     made = []
-    monkeypatch.setattr(estimator, "EncodedRatings", lambda ratings: made.append(EncodedRatings(ratings)) or made[-1])
+    monkeypatch.setattr(estimator, "EncodedRatings", lambda *a, **k: made.append(EncodedRatings(*a, **k)) or made[-1])
     return made
 
 

@@ -14,7 +14,7 @@ from recsys_spark.blocks import chunks
 from recsys_spark.blocks.chunks import Chunk, Tally, dictionary, rating_chunks
 from recsys_spark.blocks.grouped import Grouped, to_csr
 from recsys_spark.blocks.layout import ITEMS, USERS, Block, Entries
-from recsys_spark.blocks.pieces import HELD_OUT, RATING, Piece, chunk_pieces, merge_pieces
+from recsys_spark.blocks.pieces import HELD_OUT, RATING, Piece, chunk_pieces, merge_of_plan
 from recsys_spark.blocks.plan import Plan, plan_side
 from recsys_spark.blocks.wire import code_values, decode_values, pack, unpack
 from recsys_spark.errors import DataError
@@ -53,8 +53,8 @@ def built(table: pa.Table, parts: int, plan: Plan | None = None) -> tuple[Plan, 
     )
     pieces = [(p.slot, p.encode()) for chunk in found for p in chunk_pieces(chunk, plan)]
     records = [
-        merge_pieces([Piece.decode(s, data) for s, data in pieces if s == slot], plan, side, block).to_bytes()
-        for slot, side, block in plan.slots()
+        merge_of_plan([Piece.decode(s, data) for s, data in pieces if s == slot], plan, side, block).to_bytes()
+        for slot, side, block in plan.grid.blocks()
     ]
     return plan, records
 

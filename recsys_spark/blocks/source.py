@@ -1,0 +1,84 @@
+"""What blocks are made of, whichever way a fit wants them: with all ids on the driver, or with none. Driver."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from recsys_spark.blocks.build import Graphs, block_records, plan_blocks
+from recsys_spark.blocks.encoded import EncodedRatings
+from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.blocks.plan import Plan
+from recsys_spark.blocks.ranged import Ranged, ranged_blocks
+
+if TYPE_CHECKING:
+    from pyspark import RDD
+    from pyspark.core.broadcast import Broadcast
+    from pyspark.sql import DataFrame, SparkSession
+
+
+class BlockSource(Protocol):
+    """Blocks that are made when a fit has chosen how it runs."""
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session that holds the data."""
+
+    @property
+    def ratings(self) -> int:
+        """How many training ratings there are."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows both sides have, about; no id comes to the driver that was not there."""
+
+    @property
+    def plan(self) -> Plan:
+        """The index of both sides, for `records`."""
+
+    def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, bytes]]:
+        """As `build.block_records`."""
+
+    def ranged(self) -> AbstractContextManager[Ranged]:
+        """As `ranged.ranged_blocks`."""
+
+
+class TableBlocks:
+    """Blocks of ratings, features and graphs. Parameters, and errors of its properties, as `build.plan_blocks`.
+
+    Where tallies of the ratings have come to the driver, so does the index, at once.
+    """
+
+    def __init__(
+        self,
+        encoded: EncodedRatings,
+        features: dict[int, DataFrame],
+        n_features: tuple[int, int],
+        grid: tuple[int, int],
+        graphs: Graphs,
+    ) -> None:
+        self.spark, self.ratings, self.features = encoded.session, encoded.ratings, features
+        self._encoded, self._graphs, self._grid, self._n_features = encoded, graphs, grid, n_features
+        if encoded.tallied:
+            _ = self.plan
+
+    @cached_property
+    def rows(self) -> int:
+        """See `BlockSource`; of ids with ratings where they have to be counted."""
+        if self._encoded.tallied:
+            return len(self.plan.user.ids) + len(self.plan.item.ids)
+        return sum(self._encoded.tallies(side).count() for side in (USERS, ITEMS))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """See `BlockSource`."""
+        return plan_blocks(self._encoded, self.features, self._n_features, self._grid, self._graphs)
+
+    def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, bytes]]:
+        """See `BlockSource`."""
+        return block_records(self._encoded, self.features, plan, self._graphs)
+
+    def ranged(self) -> AbstractContextManager[Ranged]:
+        """See `BlockSource`."""
+        return ranged_blocks(self._encoded, self.features, self._n_features, self._grid, self._graphs)
