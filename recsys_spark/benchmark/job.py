@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from recsys_spark import lake
+from recsys_spark.benchmark.choices import choose_blocks
+from recsys_spark.benchmark.compare import compare
 from recsys_spark.benchmark.convergence import converge
 from recsys_spark.benchmark.data import prepare
 from recsys_spark.benchmark.heap import smallest_heaps
@@ -28,8 +30,6 @@ from recsys_spark.benchmark.scaling import scale
 from recsys_spark.benchmark.schedule import (
     Bench,
     Found,
-    choose_blocks,
-    compare,
     kept_folder,
     require_groups,
     require_packages,

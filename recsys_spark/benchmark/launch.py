@@ -30,7 +30,8 @@ class Measured:
 
     Attributes
     ----------
-    peak : peak Σ PSS in bytes during the timed fits of Parquet that are not judged: the same work for every contender
+    peak : peak Σ PSS in bytes during the fits from Parquet of none, one and the most iterations: the same work for
+        every contender
     between : median seconds between two samples
     seconds : from its start to its end
     """
@@ -95,7 +96,8 @@ def measure(spec: Spec, *, interval: float, kernels: str, timeout: float | None 
 
 
 def _measured(spec: Spec, outcome: Outcome, samples: Sequence[Sample], seconds: float) -> Measured:
-    spans = [(p.start, p.end) for p in outcome.phases if p.order.source == "parquet" and not p.order.judged]
+    alike = {0, 1, max(phase.order.max_iter for phase in outcome.phases)}
+    spans = [(p.start, p.end) for p in outcome.phases if p.order.source == "parquet" and p.order.max_iter in alike]
     costs = [b.at - a.at for a, b in itertools.pairwise(samples)]
     return Measured(spec, outcome, peak(samples, spans), statistics.median(costs) if costs else 0.0, seconds)
 

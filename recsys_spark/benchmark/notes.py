@@ -17,8 +17,8 @@ _KINDS = {
         "best of the regParams tried. A point of BlockALS's curve holds what the fit does after its last iteration.",
     ),
     "pyspark": (
-        "pyspark.ml.ALS has the best of the numbers of blocks and of caching tried; it keeps no history, so that "
-        "every point of its curve is a fit of its own, timed in a warm session.",
+        "pyspark.ml.ALS has the best of the numbers of blocks and of caching tried, and of λs; it keeps no history, so "
+        "that every point of its curve is a fit of its own, timed in a warm session.",
         "Lists and saved models of centred ratings and residuals are those of the factors alone, without what was "
         "taken off: in their favour.",
     ),

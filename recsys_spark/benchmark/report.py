@@ -240,12 +240,13 @@ def _trials(record: Record) -> Table:
         [
             str(trial["choice"]["blocks"]),
             "cached" if trial["choice"]["cache"] else "not cached",
-            *(f"{trial[name]:.2f}" for name in ("first", "iteration", "fit")),
+            "" if trial["reg"] is None else f"{trial['reg']:g}",
+            *(f"{trial[name]:.2f}" for name in ("build", "fit")),
             "best" if trial["choice"] == record["terms"]["choice"] else "",
         ]
         for trial in record["trials"]
     ]
-    head = ["blocks", "ratings", "one iteration, s", "each further, s", "ten, s", ""]
+    head = ["blocks", "ratings", "λ", "build, s", "whole fit, s", ""]
     return _table("pyspark.ml.ALS, tried once each", head, rows)
 
 

@@ -1,11 +1,10 @@
-"""Which processes are measured, in which order. Driver; no session of Spark is open meanwhile."""
+"""What a process is asked, and how many there will be. Driver; no session of Spark is open meanwhile."""
 
 from __future__ import annotations
 
 import importlib.util
 import logging
 import os
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +16,6 @@ from recsys_spark.benchmark.kept import Failure, Kept
 from recsys_spark.benchmark.launch import Measured, measure
 from recsys_spark.benchmark.progress import Progress
 from recsys_spark.benchmark.spec import FitOrder, Plan, SparkChoice, Spec
-from recsys_spark.benchmark.times import fit_times
 from recsys_spark.config import BenchmarkSettings, Contender, Settings, Variant
 from recsys_spark.config.benchmark import ON_SPARK
 from recsys_spark.errors import ConfigError, EnvironmentProblem
@@ -25,8 +23,6 @@ from recsys_spark.tuning.candidate import candidate
 
 log = logging.getLogger(__name__)
 
-USUAL_FIT = 10
-"""Iterations of a usual fit (pyspark.ml.ALS's own default): its settings are chosen by the time of one."""
 EXTRAS = ("cmfrec", "implicit")
 """Kinds whose package is an extra, and has their name."""
 
@@ -37,14 +33,14 @@ class Trial:
 
     Attributes
     ----------
-    first : T(1), building included
-    iteration : of each further one
-    fit : of a whole fit of ten iterations, reckoned from the two
+    reg : λ of the fit, which its time does not depend on
+    build : T(0), the first fit of the process
+    fit : of the whole fit after it
     """
 
     choice: SparkChoice
-    first: float
-    iteration: float
+    reg: float | None
+    build: float
     fit: float
 
 
@@ -56,7 +52,7 @@ class Found:
     ----------
     runs : one a repeat, in order
     cold : the first fit of BlockALS where no kernel was compiled before; of others what they have to compile beside
-    regs : RMSE on validation by λ that was tried
+    regs : RMSE on validation by λ that was tried (on the test fold where nothing is held out)
     best : the λ that is measured; None: as the settings say
     trials : settings of pyspark.ml.ALS, empty where there was but one
     heaps : (MiB, whether it completed, seconds), as they were tried
@@ -132,95 +128,9 @@ class Bench:
         return found
 
 
-def compare(bench: Bench, found: Found) -> None:
-    """Choose every λ, then measure the contenders in turns."""
-    options, chosen = bench.options, bench.options.chosen
-    for name, contender in chosen.items():
-        _choose_reg(bench, found, name, contender)
-    for name, contender in chosen.items():
-        if contender.reg_of and contender.reg_of in bench.best:
-            found.best[name] = bench.best[name] = bench.best[contender.reg_of]
-    _compile(bench, found)
-    pair = [name for name in (options.ours, options.baseline) if name in chosen]
-    for repeat in range(1, options.repeats + 1):
-        for name in chosen if repeat == 1 else pair:
-            fits = full_fits(options, chosen[name].kind, repeat)
-            run = bench.run(bench.spec(name, fits, turn=str(repeat)), f"repeat {repeat}")
-            found.runs.setdefault(name, []).append(run)
-
-
-def full_fits(options: BenchmarkSettings, kind: str, repeat: int) -> list[FitOrder]:
-    """What one process of the comparison fits: twice nothing, one iteration, 1 + n, and a whole fit that is judged."""
-    fits = [FitOrder(max_iter=n) for n in (0, 0, 1, 1 + options.iterations)]
-    if kind in ON_SPARK:
-        fits.append(FitOrder(max_iter=0, source="derived"))
-    if repeat == 1 and kind in ("pyspark", "cmfrec") and "curves" in options.sections:
-        fits += [FitOrder(max_iter=n, judged=True) for n in options.curve if n < options.max_iter]
-    return [*fits, FitOrder(max_iter=options.max_iter, judged=True, served=True)]
-
-
-def choose_blocks(bench: Bench, found: Found) -> None:
-    """Of pyspark.ml.ALS: the best number of blocks, then whether to cache."""
-    options = bench.options
-    name = spark_of(options)
-    if name is None:
-        return
-    if len(options.blocks) * len(options.cache) > 1:
-        short = [FitOrder(max_iter=n) for n in (1, 1 + options.iterations)]
-
-        def tried(choice: SparkChoice) -> Trial:
-            told = f"{choice.blocks} blocks, {'' if choice.cache else 'not '}cached"
-            return trial(bench.run(bench.spec(name, short, spark=choice), told), choice)
-
-        trials = [tried(SparkChoice(blocks=blocks, cache=options.cache[0])) for blocks in options.blocks]
-        blocks = min(trials, key=lambda t: t.fit).choice.blocks
-        trials += [tried(SparkChoice(blocks=blocks, cache=cache)) for cache in options.cache[1:]]
-        found.trials, bench.choice = trials, min(trials, key=lambda t: t.fit).choice
-    found.choice = bench.choice
-
-
 def spark_of(options: BenchmarkSettings) -> str | None:
     """The contender that pyspark.ml.ALS's blocks are chosen with: the first of its kind; None: it is not measured."""
     return next((name for name, contender in options.chosen.items() if contender.kind == "pyspark"), None)
-
-
-def _choose_reg(bench: Bench, found: Found, name: str, contender: Contender) -> None:
-    """The λ of the lowest validation RMSE; test ratings play no part, unless nothing is held out."""
-    regs = bench.options.regs if contender.regs == "all" else contender.regs
-    if not regs:
-        return
-    if len(regs) > 1:
-        fits = [FitOrder(max_iter=bench.options.max_iter, reg=reg, judged=True) for reg in regs]
-        phases = bench.run(bench.spec(name, fits), f"λ of {len(regs)}").outcome.phases
-        told = {p.order.reg: p.judged for p in phases if p.judged is not None and p.order.reg is not None}
-        found.regs[name] = {
-            reg: judged.test_rmse if judged.validation_rmse is None else judged.validation_rmse
-            for reg, judged in told.items()
-        }
-        best = min(found.regs[name], key=lambda reg: found.regs[name][reg])
-    else:
-        best = regs[0]
-    found.best[name] = bench.best[name] = best
-
-
-def _compile(bench: Bench, found: Found) -> None:
-    """Fit BlockALS where no kernel is compiled, so that no process measured later compiles any."""
-    names = [name for name, contender in bench.options.chosen.items() if contender.kind == "blockals"]
-    names.sort(key=lambda name: name != bench.options.ours)
-    fits = [FitOrder(max_iter=2, judged=True, served=True)]
-    for at, name in enumerate(names):
-        spec = bench.spec(name, fits, turn="cold")
-        if at == 0 and bench.kept.find(spec) is None:
-            shutil.rmtree(bench.kernels, ignore_errors=True)
-        found.cold[name] = bench.run(spec, "cold")
-
-
-def trial(measured: Measured, choice: SparkChoice) -> Trial:
-    """One line of the sweep; an iteration too short to measure counts nothing."""
-    iteration = fit_times(measured.outcome)["iteration"]
-    iteration = iteration if iteration > 0 else 0.0
-    first = measured.outcome.phases[0].seconds
-    return Trial(choice, first, iteration, first + (USUAL_FIT - 1) * iteration)
 
 
 def plan_of(settings: Settings, options: BenchmarkSettings, contender: Contender) -> Plan:
@@ -248,10 +158,13 @@ def planned(options: BenchmarkSettings) -> int:
     """Processes that a run asks for; some of them, when it comes to it, have been measured before."""
     chosen, total = options.chosen, 0
     kinds = [contender.kind for contender in chosen.values()]
-    settings = len(options.blocks) + len(options.cache) - 1
-    total += settings if settings > 1 and "pyspark" in kinds else 0
+    trials = len(options.blocks) + len(options.cache) - 1
+    trials = trials if trials > 1 and "pyspark" in kinds else 0
+    total += trials
     if {"compare", "curves"} & set(options.sections):
-        total += sum(_regs(options, contender) > 1 for contender in chosen.values())
+        searched = [name for name, contender in chosen.items() if len(regs_of(options, contender)) > 1]
+        every = [name for name in searched if name == spark_of(options) and trials >= len(options.regs)]
+        total += len(searched) - len(every)
         total += kinds.count("blockals") + len(chosen)
         total += (options.repeats - 1) * len({options.ours, options.baseline} & set(chosen))
     if "heap" in options.sections:
@@ -291,8 +204,9 @@ def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _regs(options: BenchmarkSettings, contender: Contender) -> int:
-    return len(options.regs if contender.regs == "all" else contender.regs)
+def regs_of(options: BenchmarkSettings, contender: Contender) -> tuple[float, ...]:
+    """λs that a contender is tried with, ascending; none: as its settings say."""
+    return tuple(sorted(options.regs if contender.regs == "all" else contender.regs))
 
 
 def kept_folder(local: Path | None, slug: str) -> Path:

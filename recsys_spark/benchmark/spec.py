@@ -63,7 +63,7 @@ class FitOrder(_Message):
     Attributes
     ----------
     reg : another λ than the plan's
-    judged : its RMSE is asked for; such fits are not part of iteration, build or memory
+    judged : its RMSE is asked for
     served : and what it takes to use the model
     """
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from recsys_spark.benchmark.launch import Measured
-from recsys_spark.benchmark.spec import Outcome, Phase
+from recsys_spark.benchmark.spec import Outcome
 
 COMPARED = (
     "iteration",
@@ -63,16 +63,16 @@ def fit_times(outcome: Outcome) -> dict[str, float]:
 
     - ``build``: T(0 iterations) from Parquet, the first fit of the process; ``build_warm``: the second such;
     - ``build_derived``: T(0) from a DataFrame that is no bare Parquet scan;
-    - ``iteration``: (T(1 + n) − T(1)) / n;
+    - ``iteration``: (T(m) − T(1)) / (m − 1), m the most iterations of any fit;
     - ``first_iteration``: T(1) − T(0), of warm fits;
     - ``compile``: the first iteration of the process less the median of those that were not the first of their fit, as
       the fits' own history tells them.
     """
     parquet: dict[int, list[float]] = {}
-    for phase in _plain(outcome):
-        if phase.order.source == "parquet":
+    for phase in outcome.phases:
+        if phase.order.source == "parquet" and phase.order.reg is None:
             parquet.setdefault(phase.order.max_iter, []).append(phase.seconds)
-    derived = [phase.seconds for phase in _plain(outcome) if phase.order.source == "derived"]
+    derived = [phase.seconds for phase in outcome.phases if phase.order.source == "derived"]
     builds, ones = parquet.get(0, []), parquet.get(1, [])
     most = max(parquet, default=0)
     return {
@@ -134,7 +134,7 @@ def seconds_to(points: Sequence[Point], target: float) -> float:
 
 
 def iteration_of(measured: Measured) -> float:
-    """Seconds of an iteration after the first: the median by the fits' own history, or else (T(1 + n) − T(1)) / n."""
+    """Seconds of an iteration after the first: the median by the fits' own history, or else that of `fit_times`."""
     later = [seconds for phase in measured.outcome.phases for seconds in phase.course.seconds[1:]]
     return statistics.median(later) if later else fit_times(measured.outcome)["iteration"]
 
@@ -149,10 +149,6 @@ def typical(runs: Sequence[Measured], name: str) -> float:
     """The median of a figure over the repeats; NaN where none has it."""
     values = [value for run in runs if math.isfinite(value := figures(run)[name])]
     return statistics.median(values) if values else math.nan
-
-
-def _plain(outcome: Outcome) -> list[Phase]:
-    return [phase for phase in outcome.phases if not phase.order.judged and phase.order.reg is None]
 
 
 def _positive(seconds: float) -> float:

@@ -25,7 +25,7 @@ class Contender(Section):
         "none", description="taken off the ratings before the fit: nothing, their mean, or shrunken biases (pyspark)"
     )
     regs: tuple[float, ...] | Literal["all"] = Field(
-        (), description="λs tried, the best on validation ratings is measured; all: benchmark.regs; []: as set"
+        (), description="λs of which the best on validation ratings is measured; all: benchmark.regs; []: as set"
     )
     reg_of: str | None = Field(None, description="the λ that was found best for this contender; not with regs")
 
@@ -80,12 +80,14 @@ class BenchmarkSettings(Section):
     rank: int = Field(32, ge=1, le=512, description="width of all contenders' factors")
     max_iter: int = Field(10, ge=1, description="iterations of every fit that is judged; none stops early")
     repeats: int = Field(3, ge=1, description="measurements of ours and baseline, in turns; the median is the claim")
-    iterations: int = Field(5, ge=5, description="n of an iteration's time, (T(1 + n) − T(1)) / n")
+    iterations: int = Field(5, ge=5, description="least n of an iteration's time, (T(1 + n) − T(1)) / n")
     curve: tuple[int, ...] = Field(
         (1, 2, 3, 5), description="curves: iterations of further fits of contenders that keep no history"
     )
     regs: tuple[float, ...] = Field(
-        (0.02, 0.05, 0.1, 0.15, 0.2), min_length=1, description="λ·n, regParam, of contenders whose regs say all"
+        (0.02, 0.05, 0.1, 0.15, 0.2),
+        min_length=1,
+        description="λ·n, regParam, that contenders whose regs say all are sought the best of, downhill",
     )
     cores: int = Field(0, ge=0, description="cores of each measured process; 0: all that this process may use")
     driver_memory: str = Field("4g", pattern=r"^[1-9][0-9]*[mg]$", description="JVM heap of each measured session")

@@ -84,11 +84,12 @@ def test_what_takes_too_long_is_ended(tmp_path, monkeypatch):
         launch.measure(make_spec(), interval=0.05, kernels="k", timeout=1.0)
 
 
-def test_memory_is_that_of_plain_fits_of_parquet_alone():
-    fits = (phase(0, 9.0), phase(0, 5.0, start=120.0, source="derived"), judged(3, 9.0, 0.9))
-    samples = [Sample(99.0, 9), Sample(100.0, 2), Sample(108.0, 3), Sample(121.0, 7), Sample(1_001.0, 8)]
+def test_memory_is_that_of_fits_of_parquet_that_all_contenders_have():
+    points = (judged(3, 9.0, 0.9), judged(5, 5.0, 0.9).model_copy(update={"start": 130.0, "end": 140.0}))
+    fits = (phase(0, 9.0), phase(0, 5.0, start=120.0, source="derived"), *points)
+    samples = [Sample(at, pss) for at, pss in ((99, 9), (100, 2), (108, 3), (121, 7), (135, 4), (1_001, 8))]
     found = launch._measured(make_spec(), Outcome(session=1.0, phases=fits), samples, 20.0)
-    assert (found.peak, found.between) == (3, 10.5)
+    assert found.peak == 4
 
 
 def test_an_orphan_ends():

@@ -49,7 +49,7 @@ def found() -> Found:
         cold={OURS: measured(OURS, phase(2, 30.0, history=[9.0, 1.5]))},
         regs={SPARK: {0.1: 0.9, 0.2: 0.95}},
         best={SPARK: 0.1},
-        trials=[Trial(choice, 40.0, 4.0, 80.0) for choice in (CHOICE, SparkChoice(blocks=8, cache=True))],
+        trials=[Trial(choice, 0.1, 40.0, 80.0) for choice in (CHOICE, SparkChoice(blocks=8, cache=True))],
         choice=CHOICE,
         heaps={OURS: [(4096, True, 9.0), (1360, False, 3.0), (2368, True, 9.0)], SPARK: [(4096, True, 9.0)]},
         scaled=[

@@ -10,6 +10,7 @@ import pytest
 
 from benchmark_factory import answer
 from recsys_spark.benchmark import job, schedule
+from recsys_spark.benchmark.choices import choose_reg
 from recsys_spark.benchmark.data import Prepared
 from recsys_spark.benchmark.heap import middle, smallest, smallest_heaps
 from recsys_spark.benchmark.job import measure_all
@@ -29,6 +30,7 @@ from recsys_spark.benchmark.schedule import (
     require_packages,
 )
 from recsys_spark.benchmark.spec import SparkChoice, Spec
+from recsys_spark.benchmark.times import fit_times
 from recsys_spark.cli import make_parser
 from recsys_spark.config import BenchmarkSettings, Contender, Settings, load_settings
 from recsys_spark.errors import ConfigError, EnvironmentProblem
@@ -88,11 +90,16 @@ def test_settings_are_chosen_before_contenders_are_measured_in_turns(asked, tmp_
     tried = [(spec.plan.spark.blocks, spec.plan.spark.cache) for spec in asked[:3]]
     assert tried == [(2, False), (4, False), (2, True)]  # caching with the best number of blocks alone
     assert found.choice == SparkChoice(blocks=2, cache=True)  # 12 + 10 · 1 beats 9 + 10 · 3
+    assert [(trial.reg, trial.build, trial.fit) for trial in found.trials] == [
+        (0.05, 9, 39),
+        (0.1, 10, 45),
+        (0.05, 12, 22),
+    ]
     assert {spec.plan.spark for spec in asked[3:]} == {found.choice}
     names = [spec.name for spec in asked[3:]]
-    assert names[:2] == [SPARK, CENTRED]  # λs
-    assert names[2:4] == [OURS, FACTORS]  # compiling
-    assert names[4:] == [FACTORS, OURS, SPARK, CENTRED, OURS, SPARK]
+    assert names[0] == CENTRED  # λs; those of pyspark were tried with its blocks
+    assert names[1:3] == [OURS, FACTORS]  # compiling
+    assert names[3:] == [FACTORS, OURS, SPARK, CENTRED, OURS, SPARK]
     assert {name: len(runs) for name, runs in found.runs.items()} == {FACTORS: 1, OURS: 2, SPARK: 2, CENTRED: 1}
     assert len(asked) == planned(settings().benchmark)
 
@@ -110,14 +117,33 @@ def test_the_best_λ_is_measured_and_lent_to_who_asks_for_it(asked, tmp_path):
 
 def test_each_process_is_asked_for_the_right_fits(asked, tmp_path):
     compared(tmp_path, settings("benchmark.iterations=7", "benchmark.max_iter=4", "benchmark.curve=[1, 3, 8]"))
-    timed = [(0, "parquet"), (0, "parquet"), (1, "parquet"), (8, "parquet"), (0, "derived")]
     for spec in asked[-6:]:
-        plain = [(order.max_iter, order.source) for order in spec.fits if not order.judged]
-        assert plain == timed
-        points = [order.max_iter for order in spec.fits if order.judged]
-        assert points == ([1, 3, 4] if spec.plan.kind == "pyspark" and spec.turn == "1" else [4])
-        assert [order.served for order in spec.fits if order.judged][-1]
-    assert [order.max_iter for order in asked[0].fits] == [1, 8]
+        points = [1, 3, 4] if spec.plan.kind == "pyspark" and spec.turn == "1" else [4]
+        assert [o.max_iter for o in spec.fits] == [0, 0, 1, 8, 0, *([3] if 3 in points else []), 4]
+        assert [o.source for o in spec.fits].index("derived") == 4
+        assert [o.max_iter for o in spec.fits if o.judged] == points
+        assert [o.served for o in spec.fits] == [False] * (len(spec.fits) - 1) + [True]
+    assert [(o.max_iter, o.judged) for o in asked[0].fits] == [(0, False), (4, True)]
+
+
+def test_a_whole_fit_that_is_long_enough_tells_what_an_iteration_takes(asked, tmp_path):
+    found = compared(tmp_path, settings("benchmark.max_iter=6"))
+    (run, _) = found.runs[SPARK]
+    assert [o.max_iter for o in run.spec.fits] == [0, 0, 1, 0, 2, 3, 5, 6]
+    assert fit_times(run.outcome)["iteration"] == pytest.approx(1.0)
+
+
+def test_λs_are_sought_downhill(asked, tmp_path):
+    regs = (0.4, 0.02, 0.1, 0.2, 0.3)
+    chosen = settings(f"benchmark.regs={list(regs)}", "benchmark.blocks=[2]", "benchmark.cache=[false]")
+    for begun, wanted in ((None, [(0.1, 0.2, 0.3), (0.02,)]), (0.4, [(0.3, 0.4), (0.2,), (0.1,), (0.02,)])):
+        measuring, found = bench(tmp_path / str(begun), chosen), Found()
+        if begun is not None:
+            measuring.best[SPARK] = begun
+        asked.clear()
+        choose_reg(measuring, found, CENTRED, chosen.benchmark.known[CENTRED])
+        assert [tuple(order.reg for order in spec.fits) for spec in asked] == wanted
+        assert found.best[CENTRED] == measuring.best[CENTRED] == 0.1
 
 
 def test_the_same_terms_for_all(asked, tmp_path):
@@ -137,7 +163,7 @@ def test_one_setting_needs_no_sweep(asked, tmp_path):
 
 def test_a_run_that_was_cut_short_goes_on_where_it_was(asked, tmp_path, monkeypatch, caplog):
     def cut(spec: Spec, **rest: object) -> Measured:
-        if len(asked) == 8:
+        if len(asked) == 7:
             raise KeyboardInterrupt
         return asked.measure(spec, **rest)
 
@@ -148,11 +174,11 @@ def test_a_run_that_was_cut_short_goes_on_where_it_was(asked, tmp_path, monkeypa
     (tmp_path / "kernels").mkdir()
     with caplog.at_level(logging.INFO):
         found = compared(tmp_path, settings())
-    assert len(asked) == planned(settings().benchmark) == 13
+    assert len(asked) == planned(settings().benchmark) == 12
     assert (tmp_path / "kernels").is_dir()  # compiled already
     assert len(found.runs[SPARK]) == 2
-    assert "12 of 13: blockals_features, repeat 2; 2 left, about 1 min" in caplog.text
-    assert caplog.text.count("measured before") == 8
+    assert "11 of 12: blockals_features, repeat 2; 2 left, about 1 min" in caplog.text
+    assert caplog.text.count("measured before") == 7
 
 
 def test_cold_is_cold(asked, tmp_path):

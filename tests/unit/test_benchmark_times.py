@@ -13,7 +13,7 @@ FITS = [phase(0, 20.0), phase(0, 12.0), phase(1, 15.0), phase(6, 25.0)]
 
 
 def test_times_of_a_full_process():
-    run = measured(SPARK, *FITS, phase(0, 17.0, source="derived"), judged(6, 99.0, 0.9))
+    run = measured(SPARK, judged(6, 9.0, 0.8, reg=0.2), *FITS, phase(0, 17.0, source="derived"), judged(6, 99.0, 0.9))
     times = fit_times(run.outcome)
     assert (times["build"], times["build_warm"], times["build_derived"]) == pytest.approx((20, 12, 17))
     assert times["iteration"] == pytest.approx((25 - 15) / 5)
