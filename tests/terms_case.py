@@ -59,8 +59,9 @@ class TermsCase:
         for s, name in enumerate(NAMES):
             chosen = self.side_settings(s)
             d, k = self.x[s].shape[1], self.settings.rank
+            precisions = row_precisions(counts[s], chosen.reg, chosen.reg_mode, chosen.reg_per_rating)
             self.sides[name] = Side(
-                self.x[s], row_precisions(counts[s], chosen.reg, chosen.reg_mode), chosen.reg_bias,
+                self.x[s], precisions, chosen.reg_bias,
                 np.full((d, k), chosen.reg_features), np.full(d, chosen.reg_feature_bias),
                 self.graphs[s] if chosen.graph else None, chosen.graph, self.settings.nonnegative,
             )  # fmt: skip

@@ -107,6 +107,7 @@ def order_of(model: FittedModel, side: int) -> Order:
         mean=model.mu,
         reg=of_side.reg,
         reg_mode=of_side.reg_mode,
+        reg_per_rating=of_side.reg_per_rating,
         reg_bias=of_side.reg_bias,
         learned=of_side.bias == "learned",
         projection=np.column_stack([rows.projection, rows.projection_bias]),

@@ -127,6 +127,7 @@ class Orders:
             mean=self.mean,
             reg=s.reg,
             reg_mode=s.reg_mode,
+            reg_per_rating=s.reg_per_rating,
             reg_bias=s.reg_bias,
             learned=s.bias == "learned",
             projection=self.projections[side],
@@ -301,7 +302,8 @@ class Orders:
     def _precision_bound(self, side: int) -> float:
         """At least Σ_i max(λ_i, λ_b) over the side's rows."""
         s = self.side(side)
-        factor = s.reg * self.facts.max_row_weight[side] if s.reg_mode == "weighted" else s.reg
+        weight = self.facts.max_row_weight[side]
+        factor = (s.reg * weight if s.reg_mode == "weighted" else s.reg) + s.reg_per_rating * weight
         return self.facts.rows[side] * max(factor + 2 * s.graph * self.facts.max_degree[side], s.reg_bias)
 
 

@@ -19,6 +19,7 @@ class SideSettings(_Frozen):
 
     reg: float = Field(14.0, ge=0, description="λ of the factors: pull of a row towards its prior")
     reg_mode: RegMode = Field("constant", description="λ(n): constant λ, weighted λ·n, inverse_sqrt λ/√(n+1)")
+    reg_per_rating: float = Field(0.0, ge=0, description="added to λ(n) for each rating, λ(n) + this · n")
     reg_bias: float = Field(3.0, ge=0, description="λ of the biases, constant in every mode")
     bias: BiasMode | None = Field(
         None, description="learned with the factors, static (shrunk means), or none; null: learned, none if implicit"

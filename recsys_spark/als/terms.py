@@ -48,7 +48,8 @@ def most_repeats(rows: Csr) -> int:
 
 def regularisation(block: Block, order: Order) -> Reg:
     """λ of each row, and λ_b."""
-    return Reg(row_precisions(effective_counts(block, order.feedback), order.reg, order.reg_mode), order.reg_bias)
+    counts = effective_counts(block, order.feedback)
+    return Reg(row_precisions(counts, order.reg, order.reg_mode, order.reg_per_rating), order.reg_bias)
 
 
 def variables(block: Block, order: Order) -> np.ndarray:

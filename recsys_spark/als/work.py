@@ -88,6 +88,7 @@ class Order:
     mean: float
     reg: float
     reg_mode: str
+    reg_per_rating: float
     reg_bias: float
     learned: bool
     projection: F64  # (d, k + 1)

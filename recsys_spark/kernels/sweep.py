@@ -99,14 +99,17 @@ def half_sweep(
     return factors, biases, SweepSums(sse, reg_factor, reg_bias, float(max_bias), int(failed), unobserved)
 
 
-def row_precisions(counts: F64, reg: float, mode: str) -> F64:
-    """λ(n) of each row, float64 (n,), n its Σw: ``constant`` λ, ``weighted`` λ·n, ``inverse_sqrt`` λ/√(n + 1)."""
+def row_precisions(counts: F64, reg: float, mode: str, per_rating: float = 0.0) -> F64:
+    """λ(n) of each row, float64 (n,), n its Σw: ``constant`` λ, ``weighted`` λ·n, ``inverse_sqrt`` λ/√(n + 1).
+
+    `per_rating` · n comes on top in every mode.
+    """
     if mode == "constant":
-        return np.full(len(counts), reg)
+        return reg + per_rating * counts
     if mode == "weighted":
-        return reg * counts
+        return (reg + per_rating) * counts
     if mode == "inverse_sqrt":
-        return reg / np.sqrt(counts + 1.0)
+        return reg / np.sqrt(counts + 1.0) + per_rating * counts
     raise ValueError(f"no λ mode {mode!r}: constant, weighted or inverse_sqrt")
 
 

@@ -62,7 +62,9 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
     regParam is λ of both sides' factors under ``regModeUser`` and ``regModeItem``: ``weighted``, the default, is λ·n
     for a row of n ratings, Spark's own. In the other modes, ``constant`` λ and ``inverse_sqrt`` λ/√(n + 1), λ has the
     unit of J, which sums over ratings, and good values are of the order of 10. ``regUser`` and ``regItem`` go before
-    regParam where they are set. Biases have their own λ (``regUserBias``, ``regItemBias``), constant in every mode.
+    regParam where they are set. ``regUserPerRating`` and ``regItemPerRating`` add λ'·n to any of them, which keeps
+    popular rows from being fitted to what is noise in the other side's. Biases have their own λ (``regUserBias``,
+    ``regItemBias``), constant in every mode.
 
     Results are the same, bit for bit, for any numUserBlocks and numItemBlocks, so their defaults are Spark's in name:
     where they have not been set, the engine chooses.

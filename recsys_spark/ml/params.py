@@ -118,6 +118,12 @@ class BlockAlsParams(AlsParams, BlockAlsModelParams, HasValidationIndicatorCol):
     regModeItem: Param[str] = make_param(
         "regModeItem", "λ(n) of items: constant, weighted, inverse_sqrt", TypeConverters.toString
     )
+    regUserPerRating: Param[float] = make_param(
+        "regUserPerRating", "added to a user's λ(n) for each of its ratings", TypeConverters.toFloat
+    )
+    regItemPerRating: Param[float] = make_param(
+        "regItemPerRating", "added to an item's λ(n) for each of its ratings", TypeConverters.toFloat
+    )
     userBias: Param[str] = make_param(
         "userBias",
         "user biases: learned, static, none; auto: learned, none with implicitPrefs",
@@ -202,7 +208,8 @@ class BlockAlsParams(AlsParams, BlockAlsModelParams, HasValidationIndicatorCol):
         side = SideSettings()
         self._setDefault(
             execution=AUTO, exchange=AUTO, globalMean=AUTO, userBias=AUTO, itemBias=AUTO, regModeUser="weighted",
-            regModeItem="weighted", regUserBias=side.reg_bias, regItemBias=side.reg_bias,
+            regModeItem="weighted", regUserPerRating=0.0, regItemPerRating=0.0, regUserBias=side.reg_bias,
+            regItemBias=side.reg_bias,
             regUserFeatures=side.reg_features, regItemFeatures=side.reg_features,
             regUserFeatureBias=side.reg_feature_bias, regItemFeatureBias=side.reg_feature_bias, regUserGroups={},
             regItemGroups={}, userGraphWeight=0.0, itemGraphWeight=0.0, unobservedWeight=0.0,
@@ -264,6 +271,8 @@ SETTINGS_OF = {
     "regItemBias": "item.reg_bias",
     "regModeUser": "user.reg_mode",
     "regModeItem": "item.reg_mode",
+    "regUserPerRating": "user.reg_per_rating",
+    "regItemPerRating": "item.reg_per_rating",
     "userBias": "user.bias",
     "itemBias": "item.bias",
     "regUserFeatures": "user.reg_features",

@@ -21,6 +21,7 @@ NON_DEFAULT = {
     "rank": 3, "maxIter": 2, "seed": 5, "userCol": "u", "itemCol": "i", "ratingCol": "r", "predictionCol": "p",
     "coldStartStrategy": "fallback", "numUserBlocks": 2, "numItemBlocks": 3, "regUser": 1.5, "regItem": 2.5,
     "regUserBias": 0.5, "regItemBias": 0.7, "regModeUser": "weighted", "regModeItem": "inverse_sqrt",
+    "regUserPerRating": 0.01, "regItemPerRating": 0.02,
     "userBias": "static", "itemBias": "learned", "regUserFeatures": 3.0, "regItemFeatures": 4.0,
     "regUserFeatureBias": 5.0, "regItemFeatureBias": 6.0, "regItemGroups": {"genre": 2.0}, "globalMean": "none",
     "updateFeaturesEvery": 2, "relaxation": 1.5, "tol": 0.01, "patience": 2, "minIter": 1, "clip": [1.0, 5.0],

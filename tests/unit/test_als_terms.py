@@ -80,6 +80,13 @@ def test_cells_without_a_rating(cells: str, mode: str) -> None:
         check_half_steps(c)
 
 
+@pytest.mark.parametrize("mode", ["constant", "weighted", "inverse_sqrt"])
+def test_λ_grows_with_the_ratings_on_top_of_every_mode(mode: str) -> None:
+    c = case("none", mode, 1, side={"reg_per_rating": 0.4})
+    c.run((2, 3))
+    check_half_steps(c)
+
+
 @pytest.mark.parametrize("cells", list(CELLS))
 def test_factors_without_negative_entries(cells: str) -> None:
     for seed in range(3):

@@ -184,6 +184,9 @@ def test_lambda_modes() -> None:
     assert row_precisions(n, 2.0, "constant").tolist() == [2, 2, 2]
     assert row_precisions(n, 2.0, "weighted").tolist() == [0, 6, 16]
     assert row_precisions(n, 2.0, "inverse_sqrt").tolist() == pytest.approx([2, 1, 2 / 3])
+    for mode in ("constant", "weighted", "inverse_sqrt"):
+        more = row_precisions(n, 2.0, mode, 0.5) - row_precisions(n, 2.0, mode)
+        assert more.tolist() == pytest.approx([0, 1.5, 4])
     with pytest.raises(ValueError, match="no λ mode 'x'"):
         row_precisions(n, 2.0, "x")
 
