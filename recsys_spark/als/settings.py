@@ -17,10 +17,10 @@ class _Frozen(BaseModel):
 class SideSettings(_Frozen):
     """How one side (users or items) is regularised, in the units of J (sums over ratings, not means)."""
 
-    reg: float = Field(14.0, ge=0, description="λ of the factors: pull of a row towards its prior")
+    reg: float = Field(12.0, ge=0, description="λ of the factors: pull of a row towards its prior")
     reg_mode: RegMode = Field("constant", description="λ(n): constant λ, weighted λ·n, inverse_sqrt λ/√(n+1)")
     reg_per_rating: float = Field(0.0, ge=0, description="added to λ(n) for each rating, λ(n) + this · n")
-    reg_bias: float = Field(3.0, ge=0, description="λ of the biases, constant in every mode")
+    reg_bias: float = Field(5.0, ge=0, description="λ of the biases, constant in every mode")
     bias: BiasMode | None = Field(
         None, description="learned with the factors, static (shrunk means), or none; null: learned, none if implicit"
     )
@@ -67,7 +67,7 @@ class AlsSettings(_Frozen):
         description="μ: fitted (weighted mean of the training ratings) or none (0); null: fitted, none if implicit",
     )
     user: SideSettings = Field(default_factory=SideSettings)
-    item: SideSettings = Field(default_factory=SideSettings)
+    item: SideSettings = Field(default_factory=lambda: SideSettings(reg=20.0, reg_per_rating=0.02))
     stop: StopSettings = Field(default_factory=StopSettings)
     unobserved: UnobservedSettings = Field(default_factory=UnobservedSettings)
     implicit: ImplicitSettings = Field(default_factory=ImplicitSettings)

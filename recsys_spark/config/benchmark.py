@@ -45,7 +45,11 @@ class Reference(Section):
 
 
 _BIASES_OFF = {"train.mean": "none", "train.user.bias": "none", "train.item.bias": "none"}
-_WEIGHTED = {"train.user.reg_mode": "weighted", "train.item.reg_mode": "weighted"}
+_WEIGHTED = {
+    f"train.{side}.{key}": value
+    for side in ("user", "item")
+    for key, value in (("reg_mode", "weighted"), ("reg_per_rating", 0.0))
+}
 _NO_GRAPH: dict[str, Any] = {"train.item.graph": 0.0, "train.user.graph": 0.0}
 _GRAPH = {"train.item.graph": 0.03, "blocks.item_graph": {"groups": ["genre", "year"], "top_k": 15}}
 _MODELS: dict[str, Contender | None] = {

@@ -66,7 +66,9 @@ _SPACE: dict[str, Dimension | None] = {
 }
 _NO_GRAPH: dict[str, Any] = {"train.item.graph": 0.0, _GRAPH: None}
 _NO_FACTORS: dict[str, Any] = {"train.rank": 0, **_NO_GRAPH}
-_CONSTANT: dict[str, Any] = {f"{side}.reg_mode": "constant" for side in _SIDES}
+_CONSTANT: dict[str, Any] = {
+    f"{side}.{key}": value for side in _SIDES for key, value in (("reg_mode", "constant"), ("reg_per_rating", 0.0))
+}
 _BIASES_ONLY = ("user_reg", "item_mode", "item_reg", "item_reg_sqrt", "item_reg_n")
 _FEATURES = ("reg_feature*", "reg_year", "features_every")
 _VARIANTS: dict[str, Variant | None] = {

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recsys_spark.als.settings import AlsSettings
 from recsys_spark.config import GroupSpec, Settings, conf_dir, dataset_slug, load_settings, step_root
 from recsys_spark.config.__main__ import default_yaml
 from recsys_spark.config.load import known_keys
@@ -52,6 +53,13 @@ def test_later_layers_win(tmp_path):
     assert (train.rank, train.seed, train.item.reg, train.item.reg_bias) == (5, 9, 1.0, 2.0)
     assert (settings.score.n, settings.split.kind, settings.workdir) == (7, "time_cut", "a: b")
     assert settings.train.user == Settings().train.user
+
+
+def test_what_is_not_said_of_items_is_the_default_of_items() -> None:
+    own = AlsSettings().item
+    assert own != AlsSettings().user
+    assert load_settings([], ["train.item.reg_bias=1"], {}).train.item == own.model_copy(update={"reg_bias": 1.0})
+    assert load_settings([], ["train.item.reg=1"], {}).train.item.reg_per_rating == own.reg_per_rating > 0
 
 
 def test_override_values_are_yaml():
