@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--spec", required=True, type=Spec.model_validate_json, metavar="JSON")
     parser.add_argument("--parent", type=int, help="process id of the job; with it, this process ends")
     args = parser.parse_args(argv)
-    pin(args.spec.cores)
+    pin(args.spec.cores * max(args.spec.executors, 1))
     if args.parent is not None:
         end_with(args.parent)
     sys.stdout.write(run(args.spec).model_dump_json() + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from recsys_spark.benchmark.launch import Measured
+from recsys_spark.benchmark.launch import Measured, mebibytes
 from recsys_spark.benchmark.schedule import Bench, Found
 from recsys_spark.benchmark.spec import FitOrder
 from recsys_spark.config.benchmark import ON_SPARK
@@ -47,11 +47,6 @@ def _seek(bench: Bench, name: str) -> list[tuple[int, bool, float]]:
 def middle(low: int, high: int) -> int:
     """MiB between the two by their ratio, in whole grains."""
     return round(math.sqrt(low * high) / _GRAIN) * _GRAIN
-
-
-def mebibytes(memory: str) -> int:
-    """Of a JVM's heap as Spark takes it: 512m, 4g."""
-    return int(memory[:-1]) * (1024 if memory.endswith("g") else 1)
 
 
 def smallest(tried: list[tuple[int, bool, float]]) -> int:

@@ -34,6 +34,7 @@ from recsys_spark.benchmark.schedule import (
     require_groups,
     require_packages,
 )
+from recsys_spark.benchmark.weak import weak
 from recsys_spark.cli import JobResult
 from recsys_spark.config import BenchmarkSettings, Settings, dataset_slug, step_root
 from recsys_spark.config.benchmark import PARTS
@@ -65,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "heap": "the smallest heap in which a fit completes (slow)",
         "scaling": "an iteration against ratings, rank and cores (slow)",
         "convergence": "J by iteration with and without relaxation",
+        "weak": "an iteration on one executor and on two, with as many users for each",
         "kernels": "the half-sweep beside sgemm",
     }
     for part in PARTS:
@@ -148,6 +150,8 @@ def measure_all(bench: Bench, options: BenchmarkSettings) -> Found:
         scale(bench, found)
     if "convergence" in options.sections:
         converge(bench, found)
+    if "weak" in options.sections:
+        weak(bench, found)
     return found
 
 

@@ -115,6 +115,18 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
+def master(spec: Spec) -> str:
+    """Local, or a cluster of executors on this machine."""
+    if not spec.executors:
+        return f"local[{spec.cores}]"
+    return f"local-cluster[{spec.executors},{spec.cores},{mebibytes(spec.driver_memory)}]"
+
+
+def mebibytes(memory: str) -> int:
+    """Of a JVM's heap as Spark takes it: 512m, 4g."""
+    return int(memory[:-1]) * (1024 if memory.endswith("g") else 1)
+
+
 def environment(spec: Spec, inherited: Mapping[str, str], kernels: str) -> dict[str, str]:
     """Environment of a measured process: local master, memory, this Python, one directory of compiled kernels."""
     package = str(Path(recsys_spark.__file__).resolve().parents[1])
@@ -125,6 +137,6 @@ def environment(spec: Spec, inherited: Mapping[str, str], kernels: str) -> dict[
         "PYTHONPATH": os.pathsep.join(paths),
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
-        "PYSPARK_SUBMIT_ARGS": f"--master local[{spec.cores}] --driver-memory {spec.driver_memory} pyspark-shell",
+        "PYSPARK_SUBMIT_ARGS": f"--master {master(spec)} --driver-memory {spec.driver_memory} pyspark-shell",
         "NUMBA_CACHE_DIR": kernels,
     }

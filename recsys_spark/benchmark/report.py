@@ -13,7 +13,7 @@ from rich.table import Table
 from recsys_spark.benchmark.convergence import reached
 from recsys_spark.benchmark.kernels import KernelSpeed
 from recsys_spark.benchmark.notes import notes
-from recsys_spark.benchmark.spec import TOP_N
+from recsys_spark.benchmark.spec import PHASES, TOP_N
 
 WIDTH = 150
 Record = Mapping[str, Any]
@@ -94,6 +94,8 @@ def summary(record: Record) -> str:
         console.print(_table("Seconds of an iteration", *scaling_rows(record)))
     if record["convergence"]:
         console.print(_table("J by iteration, without relaxation and with it", *convergence_rows(record)))
+    if record["weak"]:
+        console.print(_table("Weak scaling: an iteration on one-core executors", *weak_rows(record)))
     return out.getvalue()
 
 
@@ -113,6 +115,8 @@ def markdown(record: Record, about: Mapping[str, str]) -> str:
         parts += ["", "Seconds of an iteration:", "", *_markdown_table(*scaling_rows(record))]
     if record["convergence"]:
         parts += ["", "J by iteration:", "", *_markdown_table(*convergence_rows(record))]
+    if record["weak"]:
+        parts += ["", "An iteration on one-core executors:", "", *_markdown_table(*weak_rows(record))]
     parts += ["", "What is unfair:", "", *(f"- {note}" for note in _notes(record))]
     return "\n".join(parts) + "\n"
 
@@ -173,6 +177,22 @@ def convergence_rows(record: Record) -> tuple[list[str], list[list[str]]]:
         rows.append([str(n), *values, "not" if at is None else str(at), *told])
     seconds = [f"{fit['iteration']:.3f} s" for fit in (plain, relaxed)]
     return head, [*rows, ["each", *seconds, "", "", ""]]
+
+
+def weak_rows(record: Record) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows: seconds of an iteration by phase, and the bytes of rows that it moved."""
+    head = ["executors", "exchange", "ratings", "iteration, s", *(f"{phase}, s" for phase in PHASES), "moved, MB"]
+    rows = [
+        [
+            str(point["executors"]),
+            point["exchange_by"],
+            f"{point['ratings']:,}",
+            *("–" if point[name] is None else f"{point[name]:.3f}" for name in ("seconds", *PHASES)),
+            f"{point['moved'] / _MB:,.1f}",
+        ]
+        for point in record["weak"]
+    ]
+    return head, rows
 
 
 def kernel_metrics(speeds: Sequence[KernelSpeed]) -> dict[str, float]:

@@ -14,7 +14,9 @@ from recsys_spark.benchmark.heap import smallest
 from recsys_spark.benchmark.kept import as_record
 from recsys_spark.benchmark.launch import Measured
 from recsys_spark.benchmark.schedule import Found
+from recsys_spark.benchmark.spec import PHASES
 from recsys_spark.benchmark.times import Point, Ratio, curve, figures, fit_times, iteration_of, ratios, seconds_to
+from recsys_spark.benchmark.weak import weak_point
 from recsys_spark.config import BenchmarkSettings
 
 TO_TARGET = "to_target"
@@ -27,7 +29,7 @@ def record_of(found: Found, options: BenchmarkSettings, prepared: Prepared) -> d
       RMSE), the λs tried and the smallest heap;
     - ``target``: the best validation RMSE of any pyspark.ml.ALS, and whose;
     - ``ratios``: baseline over ours, median, min and max; ``to_target`` is the fastest pyspark.ml.ALS to the target;
-    - ``scaling``, ``convergence``, ``trials``, ``published``, ``processes``.
+    - ``scaling``, ``convergence``, ``weak``, ``trials``, ``published``, ``processes``.
     """
     target = _target(found, options)
     contenders = {name: _contender(name, runs, found, options, target) for name, runs in found.runs.items()}
@@ -54,6 +56,7 @@ def record_of(found: Found, options: BenchmarkSettings, prepared: Prepared) -> d
                 for name, axis, at, run in found.scaled
             ],
             "convergence": [_converged(relaxation, run) for relaxation, run in found.relaxed],
+            "weak": [weak_point(*point) for point in found.weak],
             "published": {n: r.model_dump(mode="json") for n, r in options.published.items() if r is not None},
             "processes": [as_record(run) for runs in (*found.runs.values(), found.cold.values()) for run in runs],
         }
@@ -78,6 +81,9 @@ def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
         out |= {f"convergence.reached.{n}": at for n, at in reached(plain, relaxed).items() if at is not None}
         out |= {"convergence.plain.iteration": plain["iteration"]}
         out |= {"convergence.relaxed.iteration": relaxed["iteration"]}
+    for point in record["weak"]:
+        key = f"weak.{point['exchange_by']}.executors_{point['executors']}"
+        out |= {f"{key}.{name}": point[name] for name in ("seconds", "moved", *PHASES)}
     if record["oracle_rmse"] is not None:
         out["oracle_rmse"] = record["oracle_rmse"]
     return {name: math.nan if value is None else float(value) for name, value in out.items()}

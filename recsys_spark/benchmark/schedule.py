@@ -58,6 +58,7 @@ class Found:
     heaps : (MiB, whether it completed, seconds), as they were tried
     scaled : by what was varied
     relaxed : a fit of many iterations by its relaxation, without any first
+    weak : (exchange, executors, fits on so many)
     """
 
     runs: dict[str, list[Measured]] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class Found:
     heaps: dict[str, list[tuple[int, bool, float]]] = field(default_factory=dict)
     scaled: list[tuple[str, str, float, Measured]] = field(default_factory=list)
     relaxed: list[tuple[float, Measured]] = field(default_factory=list)
+    weak: list[tuple[str, int, Measured]] = field(default_factory=list)
 
 
 class Bench:
@@ -175,6 +177,8 @@ def planned(options: BenchmarkSettings) -> int:
         total += points * len(options.scaled)
     if "convergence" in options.sections:
         total += 2
+    if "weak" in options.sections:
+        total += 2 * len(options.executors)
     return total
 
 

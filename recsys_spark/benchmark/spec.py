@@ -16,6 +16,8 @@ KNOWN, TEST = "known", "test"
 """Tables of the benchmark's data: (user, item, rating, held_out) of training and validation; (user, item, rating)."""
 HELD_OUT = "held_out"
 TOP_N = 10
+PHASES = ("compute", "exchange", "driver", "spark")
+"""Of an iteration's seconds, as a fit's history has them."""
 
 
 class _Message(BaseModel):
@@ -46,6 +48,7 @@ class Plan(_Message):
     offset : what pyspark.ml.ALS's ratings are taken less
     reg : λ·n of both sides (regParam); None: as `train` says
     spark : of pyspark.ml.ALS alone
+    exchange : how BlockALS's rows reach blocks
     """
 
     kind: Kind
@@ -55,6 +58,7 @@ class Plan(_Message):
     offset: Literal["none", "mean", "biases"] = "none"
     reg: float | None = None
     spark: SparkChoice = SparkChoice(blocks=10, cache=False)
+    exchange: Literal["auto", "broadcast", "shuffle"] = "auto"
 
 
 class FitOrder(_Message):
@@ -83,6 +87,7 @@ class Spec(_Message):
     data, features : paths of the published versions
     fits : timed one after the other in the one session
     cores, driver_memory : of its session, which is local; the heap is the JVM's, where there is one
+    executors : processes of their own, each of so many cores and as much memory; 0: the driver's does the work
     conf : further properties of its session
     share : of the users that are fitted to
     turn : tells measurements of the same thing apart
@@ -95,6 +100,7 @@ class Spec(_Message):
     fits: tuple[FitOrder, ...]
     cores: int
     driver_memory: str
+    executors: int = 0
     conf: dict[str, str] = {}
     share: float = 1.0
     turn: str = "1"
@@ -139,12 +145,14 @@ class Course(_Message):
     Attributes
     ----------
     seconds, validation, objective : of each iteration, RMSE and J after it
-    moved : bytes of rows that were exchanged without a shuffle
+    phases : of its seconds those of compute, exchange, driver and spark
+    moved : bytes of rows that were exchanged
     """
 
     seconds: tuple[float, ...] = ()
     validation: tuple[float | None, ...] = ()
     objective: tuple[float, ...] = ()
+    phases: dict[str, tuple[float, ...]] = {}
     moved: float = 0.0
 
 

@@ -11,8 +11,8 @@ from recsys_spark.config.section import Section
 ALL = "all"
 ON_SPARK = ("blockals", "pyspark")
 """Kinds that are fitted in a session of Spark."""
-Part = Literal["compare", "curves", "heap", "scaling", "convergence", "kernels"]
-PARTS: tuple[Part, ...] = ("compare", "curves", "heap", "scaling", "convergence", "kernels")
+Part = Literal["compare", "curves", "heap", "scaling", "convergence", "weak", "kernels"]
+PARTS: tuple[Part, ...] = ("compare", "curves", "heap", "scaling", "convergence", "weak", "kernels")
 
 
 class Contender(Section):
@@ -115,6 +115,11 @@ class BenchmarkSettings(Section):
     )
     ranks: tuple[int, ...] = Field((10, 32, 64, 128), min_length=1, description="scaling: ranks")
     core_counts: tuple[int, ...] = Field((1, 2), min_length=1, description="scaling: cores")
+    executors: tuple[int, ...] = Field(
+        (1, 2),
+        min_length=1,
+        description="weak: one-core executors; the most of them get all users, fewer in proportion",
+    )
     convergence: int = Field(30, ge=2, description="convergence: iterations, with relaxation and without")
     kernel_ranks: tuple[int, ...] = Field((10, 32, 64, 128), min_length=1, description="kernels: ranks measured")
     kernel_ratings: int = Field(3_000_000, ge=1, description="kernels: generated ratings that are swept over")

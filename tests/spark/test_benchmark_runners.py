@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pyspark.find_spark_home import _find_spark_home
 from pyspark.sql import SparkSession
 
 from generated import TINY
 from recsys_spark import lake
 from recsys_spark.benchmark.data import Prepared, prepare, write
+from recsys_spark.benchmark.launch import measure
 from recsys_spark.benchmark.runners.block_als import BlockAls
 from recsys_spark.benchmark.runners.in_memory import errors as array_errors
 from recsys_spark.benchmark.runners.on_spark import derived, errors, shuffled, stage_sum
@@ -25,6 +27,7 @@ from recsys_spark.config import Contender, Settings, load_settings, step_root
 from recsys_spark.errors import DataError
 from recsys_spark.generate.preset import PRESETS
 from recsys_spark.ingest import split_job
+from recsys_spark.kernels.cache import writable_dir
 from recsys_spark.schema import ITEM, PREDICTION, RATING, SPLIT_DDL, USER
 
 TWO = FitOrder(max_iter=2, judged=True)
@@ -65,6 +68,22 @@ def test_data(spark: SparkSession, settings: Settings, prepared: Prepared) -> No
     assert prepared.rows["validation"] == known.where(HELD_OUT).count() > 0
     made = lake.current(spark, step_root(settings, "raw"), "generate").manifest
     assert prepared.oracle_rmse == made.extra["oracle_rmse"]
+
+
+def test_a_cluster_of_executors(settings: Settings, prepared: Prepared) -> None:
+    """A real one, in a process of its own: rows pass from executor to executor, and nothing of it is left behind."""
+    order = spec(settings, prepared, "blockals_features", exchange="shuffle").model_copy(
+        update={"executors": 2, "cores": 1, "fits": (FitOrder(max_iter=2),)}
+    )
+    work = Path(_find_spark_home()) / "work"
+    before, kernels = set(work.glob("app-*")), writable_dir()
+    assert kernels is not None
+    found = measure(order, interval=0.5, kernels=str(kernels.parent))
+    course = found.outcome.phases[0].course
+    assert course.moved > 0
+    assert len(course.seconds) == len(course.phases["compute"]) == 2
+    assert np.sum(list(course.phases.values()), axis=0) == pytest.approx(course.seconds)
+    assert set(work.glob("app-*")) == before
 
 
 def test_derived_ratings_are_the_same_rows_and_no_bare_scan(spark: SparkSession, prepared: Prepared) -> None:

@@ -26,6 +26,11 @@ def python(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     monkeypatch.setattr(launch.sys, "executable", str(script))
 
 
+def test_a_session_is_local_or_a_cluster_of_executors():
+    assert launch.master(make_spec()) == "local[2]"
+    assert launch.master(make_spec().model_copy(update={"executors": 3})) == "local-cluster[3,2,1024]"
+
+
 def test_environment():
     inherited = {
         "PATH": "/bin",

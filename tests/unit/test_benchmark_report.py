@@ -11,10 +11,17 @@ from benchmark_factory import GIB, OURS, SPARK, judged, measured, phase
 from recsys_spark.benchmark.data import Prepared
 from recsys_spark.benchmark.figures import drawn
 from recsys_spark.benchmark.kernels import KernelSpeed
-from recsys_spark.benchmark.report import convergence_rows, kernel_metrics, kernel_summary, markdown, summary
+from recsys_spark.benchmark.report import (
+    convergence_rows,
+    kernel_metrics,
+    kernel_summary,
+    markdown,
+    summary,
+    weak_rows,
+)
 from recsys_spark.benchmark.results import metrics_of, plain, record_of
 from recsys_spark.benchmark.schedule import Found, Trial
-from recsys_spark.benchmark.spec import SparkChoice
+from recsys_spark.benchmark.spec import Course, SparkChoice
 from recsys_spark.config import BenchmarkSettings
 from recsys_spark.config.benchmark import Reference
 
@@ -40,6 +47,11 @@ def found() -> Found:
     def scaled(name: str, axis: str, at: float, seconds: float) -> Any:
         return name, axis, at, measured(name, phase(1, 1.0), phase(6, 1.0 + 5 * seconds))
 
+    def on_executors(exchange: str, executors: int) -> Any:
+        course = {"seconds": (9.0, 1.0, 3.0), "phases": {"compute": (1.0, 2.0, 4.0)}, "moved": 6e6}
+        fit = phase(3, 13.0).model_copy(update={"course": Course(**course)})
+        return exchange, executors, measured(OURS, phase(1, 9.0), fit)
+
     return Found(
         runs={
             OURS: [ours(1.0), ours(2.0)],
@@ -55,6 +67,7 @@ def found() -> Found:
         scaled=[
             scaled(n, a, at, at / 100) for n in (OURS, SPARK) for a in ("ratings", "rank", "cores") for at in (1, 2)
         ],
+        weak=[on_executors("broadcast", 1), on_executors("shuffle", 2)],
         relaxed=[
             (1.0, measured(OURS, phase(4, 9.0, history=[8, 1, 2, 3], validation=[None] * 4, objective=[9, 8, 7, 6]))),
             (
@@ -171,6 +184,18 @@ def test_convergence_tells_after_how_many_iterations_j_is_reached():
     assert "convergence.reached.4" not in metrics
     assert "| 3 | 7.0 | 6.5 | 2 |" in markdown(found, {})
     assert "J by iteration, without relaxation" in summary(found)
+
+
+def test_weak_scaling_has_an_iteration_by_phase():
+    made = record()
+    assert weak_rows(made)[1] == [
+        ["1", "broadcast", "1,000", "2.000", "3.000", "–", "–", "–", "2.0"],
+        ["2", "shuffle", "1,000", "2.000", "3.000", "–", "–", "–", "2.0"],
+    ]
+    assert "| 2 | shuffle | 1,000 | 2.000 |" in markdown(made, {})
+    assert "Weak scaling: an iteration on one-core executors" in summary(made)
+    metrics = metrics_of(made)
+    assert (metrics["weak.shuffle.executors_2.seconds"], metrics["weak.broadcast.executors_1.moved"]) == (2.0, 2e6)
 
 
 def test_kernels():

@@ -226,6 +226,20 @@ def test_convergence_is_measured_without_relaxation_and_with_it(asked, tmp_path)
     assert planned(chosen.benchmark) == 2
 
 
+def test_weak_scaling_gives_every_executor_as_many_users(asked, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
+    chosen = settings("benchmark.sections=[weak]", "benchmark.executors=[1, 4, 8]", "benchmark.contenders=[biases]")
+    found = measure_all(bench(tmp_path, chosen), chosen.benchmark)
+    assert [(s.plan.exchange, s.executors, s.cores, s.share) for s in asked] == [
+        ("broadcast", 1, 1, 0.25),
+        ("broadcast", 4, 1, 1.0),
+        ("shuffle", 1, 1, 0.25),
+        ("shuffle", 4, 1, 1.0),
+    ]
+    assert [(exchange, count) for exchange, count, _ in found.weak] == [(s.plan.exchange, s.executors) for s in asked]
+    assert planned(chosen.benchmark) == 6  # the two that this machine has no cores for are spared when it comes to them
+
+
 def test_sections_are_chosen(asked, tmp_path):
     chosen = settings("benchmark.sections=[scaling]", "benchmark.scaled=[pyspark]", "benchmark.core_counts=[1]")
     found = measure_all(bench(tmp_path, chosen), chosen.benchmark)

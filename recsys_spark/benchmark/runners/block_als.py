@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from recsys_spark import lake
 from recsys_spark.benchmark.runners.on_spark import OnSpark
-from recsys_spark.benchmark.spec import HELD_OUT, Course, FitOrder
+from recsys_spark.benchmark.spec import HELD_OUT, PHASES, Course, FitOrder
 from recsys_spark.blocks.job import graph_of
 from recsys_spark.features.encode import keep_groups
 from recsys_spark.features.job import read_columns
@@ -34,7 +34,8 @@ class BlockAls(OnSpark):
         changed: dict[str, object] = {"max_iter": order.max_iter, "stop": stop}
         if reg is not None:
             changed |= {name: getattr(train, name).model_copy(update={"reg": reg}) for name in ("user", "item")}
-        estimator = BlockALS.fromSettings(train.model_copy(update=changed), validationIndicatorCol=HELD_OUT)
+        how = {"validationIndicatorCol": HELD_OUT, "exchange": self.spec.plan.exchange}
+        estimator = BlockALS.fromSettings(train.model_copy(update=changed), **how)
         for side, give in ((USER, estimator.setUserFeatures), (ITEM, estimator.setItemFeatures)):
             if side in self._features:
                 give(*self._features[side])
@@ -51,6 +52,7 @@ class BlockAls(OnSpark):
             seconds=tuple(history["seconds"].to_pylist()),
             validation=tuple(None if math.isnan(value) else value for value in known),
             objective=tuple(history["objective"].to_pylist()),
+            phases={phase: tuple(history[f"seconds_{phase}"].to_pylist()) for phase in PHASES},
             moved=float(pc.sum(history["bytes_moved"]).as_py() or 0),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -28,15 +29,21 @@ def open_session(spec: Spec) -> Iterator[SparkSession]:
     from recsys_spark.session import build_session
 
     conf = {"spark.ui.enabled": "false", "spark.ui.retainedStages": "100000", **spec.conf}
+    if spec.executors:
+        conf |= {"spark.executor.memory": spec.driver_memory, "spark.executorEnv.PYTHONPATH": os.environ["PYTHONPATH"]}
     spark = build_session(f"benchmark {spec.name}", conf)
-    checkpoints = tempfile.mkdtemp(prefix="recsys-spark-checkpoints-")
+    left = [tempfile.mkdtemp(prefix="recsys-spark-checkpoints-")]
+    if spec.executors:  # workers of a cluster on this machine leave each application's files here
+        home = spark.sparkContext._jvm.System.getenv("SPARK_HOME")  # type: ignore[union-attr]
+        left.append(f"{home}/work/{spark.sparkContext.applicationId}")
     try:
         # Without it, pyspark.ml.ALS overflows the JVM's stack some 30 iterations on.
-        spark.sparkContext.setCheckpointDir(checkpoints)
+        spark.sparkContext.setCheckpointDir(left[0])
         yield spark
     finally:
         spark.stop()
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class OnSpark:
