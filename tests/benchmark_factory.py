@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from recsys_spark.als.settings import AlsSettings
 from recsys_spark.benchmark.launch import Measured
-from recsys_spark.benchmark.spec import Course, FitOrder, Judged, Kind, Outcome, Phase, Plan, Served, Spec
+from recsys_spark.benchmark.spec import Course, FitOrder, Judged, Kind, Outcome, Phase, Plan, Served, Size, Spec
 
 OURS, SPARK = "blockals_features", "pyspark"
 GIB = 2**30
@@ -63,7 +63,7 @@ def measured(name: str, *phases: Phase, memory: float = 1.0, spec: Spec | None =
     outcome = Outcome(
         session=1.0,
         phases=phases,
-        ratings=1_000,
+        size=Size(ratings=1_000, users=100, items=50),
         blas="dev.ludovic.netlib.blas.VectorBLAS" if name.startswith("pyspark") else None,
     )
     seconds = 1.0 + sum(each.seconds for each in phases)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from recsys_spark.benchmark.spec import Course, FitOrder, Judged, Outcome, Phase, Served, Spec
+from recsys_spark.benchmark.spec import Course, FitOrder, Judged, Outcome, Phase, Served, Size, Spec
 
 _LOOK = 2.0  # seconds between two looks at whether the job is alive
 
@@ -49,8 +49,8 @@ class Runner(Protocol):
     def settle(self) -> None:
         """Leave nothing of a fit to the next one."""
 
-    def ratings(self) -> int:
-        """Ratings that it is fitted to."""
+    def size(self) -> Size:
+        """Of what it is fitted to."""
 
     def blas(self) -> str | None:
         """The class of the JVM's BLAS that it uses, if any."""
@@ -66,7 +66,7 @@ def run(spec: Spec) -> Outcome:
         session = time.perf_counter() - began
         phases = tuple(timed(runner, order) for order in spec.fits)
         return Outcome(
-            session=session, phases=phases, ratings=runner.ratings(), blas=runner.blas(), versions=runner.versions()
+            session=session, phases=phases, size=runner.size(), blas=runner.blas(), versions=runner.versions()
         )
 
 

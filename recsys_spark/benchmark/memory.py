@@ -12,6 +12,7 @@ from typing import NamedTuple
 from recsys_spark.errors import EnvironmentProblem
 
 PROC = Path("/proc")
+_PAUSE = 30  # times as long as a sample took
 
 
 class Sample(NamedTuple):
@@ -63,7 +64,8 @@ class Sampler(threading.Thread):
     Parameters
     ----------
     root : pid of the tree's root
-    interval : seconds between samples
+    interval : least seconds between samples; they are farther apart where a sample takes long, so that looking takes
+        a thirtieth of a core at most: a gigabyte of heap takes 15 ms, in which the process may have to wait
     """
 
     def __init__(self, root: int, interval: float) -> None:
@@ -73,9 +75,11 @@ class Sampler(threading.Thread):
 
     def run(self) -> None:
         """Sample until told to stop."""
-        while not self._done.wait(self._interval):
+        pause = self._interval
+        while not self._done.wait(pause):
             at = time.perf_counter()
             self.samples.append(Sample(at, sum(pss(pid) for pid in process_tree(self._root))))
+            pause = max(self._interval, _PAUSE * (time.perf_counter() - at))
 
     def __enter__(self) -> Sampler:
         self.start()

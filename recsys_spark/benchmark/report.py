@@ -14,6 +14,7 @@ from recsys_spark.benchmark.convergence import reached
 from recsys_spark.benchmark.kernels import KernelSpeed
 from recsys_spark.benchmark.notes import notes
 from recsys_spark.benchmark.spec import PHASES, TOP_N
+from recsys_spark.pages import markdown_table
 
 WIDTH = 150
 Record = Mapping[str, Any]
@@ -108,15 +109,15 @@ def markdown(record: Record, about: Mapping[str, str]) -> str:
     """
     names = [n for n in (*_FITTING, *_USING) if any(n in c["figures"] for c in record["contenders"].values())]
     parts = [_opening(record), "", "; ".join(f"{name} {value}" for name, value in about.items()) + ".", ""]
-    parts += _markdown_table(*contender_rows(record, names, across=False))
+    parts += markdown_table(*contender_rows(record, names, across=False))
     if record["ratios"]:
-        parts += ["", f"{_ratio_title(record)}:", "", *_markdown_table(*ratio_rows(record))]
+        parts += ["", f"{_ratio_title(record)}:", "", *markdown_table(*ratio_rows(record))]
     if record["scaling"]:
-        parts += ["", "Seconds of an iteration:", "", *_markdown_table(*scaling_rows(record))]
+        parts += ["", "Seconds of an iteration:", "", *markdown_table(*scaling_rows(record))]
     if record["convergence"]:
-        parts += ["", "J by iteration:", "", *_markdown_table(*convergence_rows(record))]
+        parts += ["", "J by iteration:", "", *markdown_table(*convergence_rows(record))]
     if record["weak"]:
-        parts += ["", "An iteration on one-core executors:", "", *_markdown_table(*weak_rows(record))]
+        parts += ["", "An iteration on one-core executors:", "", *markdown_table(*weak_rows(record))]
     parts += ["", "What is unfair:", "", *(f"- {note}" for note in _notes(record))]
     return "\n".join(parts) + "\n"
 
@@ -277,8 +278,3 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Ta
     for row in rows:
         table.add_row(*row)
     return table
-
-
-def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines]

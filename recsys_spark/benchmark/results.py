@@ -50,7 +50,7 @@ def record_of(found: Found, options: BenchmarkSettings, prepared: Prepared) -> d
                     "contender": name,
                     "axis": axis,
                     "at": at,
-                    "ratings": run.outcome.ratings,
+                    "ratings": run.outcome.size.ratings,
                     "seconds": iteration_of(run),
                 }
                 for name, axis, at, run in found.scaled

@@ -21,7 +21,7 @@ def scale(bench: Bench, found: Found) -> None:
     for name in options.scaled:
         for share in sorted(options.shares):
             run = bench.run(bench.spec(name, fits, share=share), f"scaling to {share:.1%} of the users")
-            found.scaled.append((name, RATINGS, float(run.outcome.ratings), run))
+            found.scaled.append((name, RATINGS, float(run.outcome.size.ratings), run))
         for rank in options.ranks:
             spec = bench.spec(name, fits)
             train = spec.plan.train.model_copy(update={"rank": rank})

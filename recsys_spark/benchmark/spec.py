@@ -181,6 +181,14 @@ class Phase(_Message):
         return self.end - self.start
 
 
+class Size(_Message):
+    """Ratings of training and validation, and of how many users and items they are."""
+
+    ratings: int = 0
+    users: int = 0
+    items: int = 0
+
+
 class Outcome(_Message):
     """What a process found.
 
@@ -192,6 +200,6 @@ class Outcome(_Message):
 
     session: float
     phases: tuple[Phase, ...]
-    ratings: int = 0
+    size: Size = Size()
     blas: str | None = None
     versions: dict[str, str] = {}

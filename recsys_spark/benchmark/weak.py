@@ -36,7 +36,7 @@ def weak(bench: Bench, found: Found) -> None:
 def weak_point(exchange: str, executors: int, run: Measured) -> dict[str, Any]:
     """Seconds and bytes of the median iteration after the first.
 
-    - ``ratings``; ``seconds``, and of those ``compute``, ``exchange``, ``driver``, ``spark``;
+    - ``ratings``, ``users``, ``items``; ``seconds``, and of those ``compute``, ``exchange``, ``driver``, ``spark``;
     - ``moved``: bytes of rows that went to the driver, out from it, or from block to block.
     """
     course = run.outcome.phases[-1].course
@@ -47,7 +47,7 @@ def weak_point(exchange: str, executors: int, run: Measured) -> dict[str, Any]:
     return {
         "exchange_by": exchange,
         "executors": executors,
-        "ratings": run.outcome.ratings,
+        **run.outcome.size.model_dump(),
         "seconds": typical(course.seconds),
         **{phase: typical(course.phases.get(phase, ())) for phase in PHASES},
         "moved": course.moved / max(len(course.seconds), 1),

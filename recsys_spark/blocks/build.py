@@ -38,7 +38,10 @@ Know: TypeAlias = Callable[[], Index]
 """What tasks are sent of an index: opens its broadcast."""
 
 PIECES_DDL = "slot int, piece binary"
-_MAX_RECORD = 512 << 20  # bytes of a block aimed at, well under the 2 GB that a Spark record may hold
+MAX_RECORD = 512 << 20
+"""Bytes of a block aimed at, well under the 2 GB that a Spark record may hold."""
+RATING_BYTES = 12
+"""Of a rating in a block, at most: column, value, weight."""
 _MIN_ROWS = 1 << 18  # of a feature table that are worth a task
 _NO_COUNTS = pa.table({"id": pa.array([], pa.int64()), "count": pa.array([], pa.int64())})
 
@@ -82,7 +85,9 @@ def plan_blocks(
 
 def blocks_of(ratings: EncodedRatings, given: int) -> int:
     """How many blocks a side has; see `plan_blocks`."""
-    return given or max(ratings.session.sparkContext.defaultParallelism, -(-ratings.ratings * 12 // _MAX_RECORD))
+    return given or max(
+        ratings.session.sparkContext.defaultParallelism, -(-ratings.ratings * RATING_BYTES // MAX_RECORD)
+    )
 
 
 def block_records(

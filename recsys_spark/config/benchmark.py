@@ -102,7 +102,7 @@ class BenchmarkSettings(Section):
         (False, True), min_length=1, description="whether its ratings are cached first; likewise"
     )
     conf: dict[str, str] = Field({}, description="further properties of the measured sessions, the same for all")
-    sample_seconds: float = Field(0.3, gt=0, description="seconds between two looks at the memory")
+    sample_seconds: float = Field(0.3, gt=0, description="least seconds between two looks at the memory")
     heap_steps: int = Field(4, ge=1, description="heap: halvings of the interval that the smallest heap is sought in")
     heap_patience: float = Field(
         4.0, gt=1, description="heap: times the seconds under driver_memory after which a fit counts as not completed"

@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from generated import TINY
 from recsys_spark import lake
 from recsys_spark.benchmark.data import Prepared, prepare, write
+from recsys_spark.benchmark.estimate import Data, routed_rows
 from recsys_spark.benchmark.launch import measure
 from recsys_spark.benchmark.runners.block_als import BlockAls
 from recsys_spark.benchmark.runners.in_memory import errors as array_errors
@@ -72,15 +73,17 @@ def test_data(spark: SparkSession, settings: Settings, prepared: Prepared) -> No
 
 def test_a_cluster_of_executors(settings: Settings, prepared: Prepared) -> None:
     """A real one, in a process of its own: rows pass from executor to executor, and nothing of it is left behind."""
-    order = spec(settings, prepared, "blockals_features", exchange="shuffle").model_copy(
+    order = spec(settings, prepared, "blockals_biases", exchange="shuffle").model_copy(
         update={"executors": 2, "cores": 1, "fits": (FitOrder(max_iter=2),)}
     )
     work = Path(_find_spark_home()) / "work"
     before, kernels = set(work.glob("app-*")), writable_dir()
     assert kernels is not None
     found = measure(order, interval=0.5, kernels=str(kernels.parent))
-    course = found.outcome.phases[0].course
-    assert course.moved > 0
+    course, size = found.outcome.phases[0].course, found.outcome.size
+    rows = {side: routed_rows(getattr(size, side), size.ratings, blocks=2) for side in ("users", "items")}
+    bound = sum(rows.values()) * Data(size.users, size.items, size.ratings, rank=4).row
+    assert 0.5 * bound < course.moved / len(course.seconds) <= bound
     assert len(course.seconds) == len(course.phases["compute"]) == 2
     assert np.sum(list(course.phases.values()), axis=0) == pytest.approx(course.seconds)
     assert set(work.glob("app-*")) == before

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from recsys_spark.benchmark import memory
 from recsys_spark.benchmark.memory import PROC, Sample, Sampler, peak, process_tree, pss, require_proc
 from recsys_spark.errors import EnvironmentProblem
 
@@ -69,3 +72,17 @@ def test_a_grandchild_s_memory_counts():
     assert 120 << 20 < peak(sampler.samples, [(up, seen)]) < 250 << 20
     assert pss(process.pid) == 0
     assert process_tree(os.getpid())[0] == os.getpid()
+
+
+def test_samples_that_take_long_are_farther_apart(monkeypatch):
+    """Reading what a large heap uses holds its process up."""
+    paused: list[float] = []
+    clock = itertools.count()
+    monkeypatch.setattr(memory, "process_tree", lambda root: [root])
+    monkeypatch.setattr(memory, "pss", lambda pid: 1 << 30)
+    monkeypatch.setattr(memory.time, "perf_counter", lambda: next(clock) / 4)
+    sampler = Sampler(1, 0.3)
+    sampler._done = SimpleNamespace(wait=lambda pause: paused.append(pause) or len(paused) > 2)
+    sampler.run()
+    assert paused == [0.3, 7.5, 7.5]
+    assert [sample.bytes for sample in sampler.samples] == [1 << 30] * 2

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from scipy import sparse
 
-from recsys_spark.benchmark.spec import HELD_OUT, KNOWN, TEST, Course, FitOrder, Judged, Served, Spec
+from recsys_spark.benchmark.spec import HELD_OUT, KNOWN, TEST, Course, FitOrder, Judged, Served, Size, Spec
 from recsys_spark.schema import ITEM, RATING, USER
 
 Ids = npt.NDArray[Any]
@@ -90,9 +90,10 @@ class InMemory:
         """Drop what is garbage."""
         gc.collect()
 
-    def ratings(self) -> int:
-        """Ratings of training and validation."""
-        return int(ds.dataset(place_of(self.spec.data, KNOWN), format="parquet").count_rows())
+    def size(self) -> Size:
+        """Of training and validation."""
+        rows = self._table(KNOWN)
+        return Size(ratings=len(rows), users=pc.count_distinct(rows[USER]), items=pc.count_distinct(rows[ITEM]))
 
     def blas(self) -> None:
         """None: no JVM."""

@@ -14,7 +14,7 @@ from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
 from recsys_spark.benchmark.contender import seconds_of
-from recsys_spark.benchmark.spec import HELD_OUT, KNOWN, TEST, TOP_N, Course, FitOrder, Judged, Served, Spec
+from recsys_spark.benchmark.spec import HELD_OUT, KNOWN, TEST, TOP_N, Course, FitOrder, Judged, Served, Size, Spec
 from recsys_spark.schema import ITEM, PREDICTION, RATING, USER
 
 if TYPE_CHECKING:
@@ -120,9 +120,10 @@ class OnSpark:
             rdd.unpersist(True)
         context._jvm.System.gc()  # type: ignore[union-attr]
 
-    def ratings(self) -> int:
-        """Ratings of training and validation."""
-        return int(self._known().count())
+    def size(self) -> Size:
+        """Of training and validation."""
+        found = self._known().agg(F.count("*"), F.count_distinct(USER), F.count_distinct(ITEM)).collect()[0]
+        return Size(ratings=found[0], users=found[1], items=found[2])
 
     def blas(self) -> str | None:
         """None, unless a contender says so."""
