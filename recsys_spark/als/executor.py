@@ -42,8 +42,12 @@ class Executor(ABC, Generic[Model]):
         """Tasks that run at a time."""
 
     @abstractmethod
-    def run(self, side: int, task: Work[Any], needs: Needs) -> list[Done]:
-        """``task(block, view)`` for every block of a side, in any order."""
+    def run(self, side: int, task: Work[Any], needs: Needs, each: int = 0) -> list[Done]:
+        """``task(block, view)`` for every block of a side, in any order.
+
+        ``each`` is about how many bytes a result has, if it is `project_work.Projected`: where all of them are too many
+        for the driver, executors add them up (`als.adding`), and most results are None.
+        """
 
     @abstractmethod
     def settle(self, side: int, task: Work[tuple[work.Rows, Any]], needs: Needs) -> list[Done]:
@@ -84,9 +88,9 @@ class Executor(ABC, Generic[Model]):
     def close(self) -> None:
         """Leave nothing behind: no file, broadcast or persisted RDD."""
 
-    def map(self, side: int, task: Work[Result], needs: Needs) -> list[Result]:
+    def map(self, side: int, task: Work[Result], needs: Needs, each: int = 0) -> list[Result]:
         """The results of `run`, metered."""
-        return self._metered(self.run(side, task, needs))
+        return self._metered(self.run(side, task, needs, each))
 
     def settled(self, side: int, task: Work[tuple[work.Rows, Result]], needs: Needs) -> list[Result]:
         """The results of `settle`, metered."""
@@ -148,7 +152,9 @@ class Executor(ABC, Generic[Model]):
 
     def projection_sums(self, order: work.Order, scales: Scales) -> ProjectionSums:
         """Both sums of the projection's normal equations over all blocks of a side. Errors as `half_sweep`."""
-        return self._added(order, partial(project_work.project_block, order=order, scales=scales))
+        d, size = len(order.projection), order.rank + order.learned
+        task = partial(project_work.project_block, order=order, scales=scales)
+        return self._added(order, task, 2 * d * (d + 1) * size * (size + 1))
 
     def projection_gradient(self, order: work.Order, scales: Scales) -> ProjectionSums:
         """The right-hand side of those equations, and about the diagonal of the left."""
@@ -160,15 +166,17 @@ class Executor(ABC, Generic[Model]):
 
     def held_sums(self, order: work.Order, scales: Scales, whole: bool) -> ProjectionSums:
         """Those of rows that are held fixed (`kernels.held`): both sides, or not ``whole``, as the gradient."""
-        return self._added(order, partial(project_work.held_block, order=order, scales=scales, whole=whole))
+        d = len(order.projection)
+        task = partial(project_work.held_block, order=order, scales=scales, whole=whole)
+        return self._added(order, task, 8 * d * (d + 1) if whole else 0)
 
     def held_product(self, order: work.Order, scales: Scales, direction: F64) -> ProjectionSums:
         """As `projection_product`, of rows that are held fixed."""
         task = partial(project_work.held_product_block, order=order, scales=scales, direction=direction)
         return self._added(order, task)
 
-    def _added(self, order: work.Order, task: Work[project_work.Projected]) -> ProjectionSums:
-        parts = self.map(order.side, task, order.needs)
+    def _added(self, order: work.Order, task: Work[project_work.Projected], each: int = 0) -> ProjectionSums:
+        parts = [p for p in self.map(order.side, task, order.needs, each) if p is not None]
         for p in parts:
             self._check(order.side, p.start, p.sums.failed)
         self.meter.moved += sum(p.sums.normal.nbytes + p.sums.right.nbytes for p in parts)

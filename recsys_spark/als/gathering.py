@@ -49,7 +49,7 @@ class Gathering(Executor[FittedModel]):
         self._counts: list[F64] = [np.empty(0)] * 2
 
     @abstractmethod
-    def run(self, side: int, task: Work[Any], needs: Needs) -> list[Done]:
+    def run(self, side: int, task: Work[Any], needs: Needs, each: int = 0) -> list[Done]:
         """See `Executor`."""
 
     def settle(self, side: int, task: Work[tuple[work.Rows, Any]], needs: Needs) -> list[Done]:

@@ -62,7 +62,7 @@ class InProcess(Gathering):
         """One after another."""
         return 1
 
-    def run(self, side: int, task: Work[Any], needs: Needs) -> list[Done]:
+    def run(self, side: int, task: Work[Any], needs: Needs, each: int = 0) -> list[Done]:
         """See `Executor`."""
         return [timed(task, b, partial(self._view, b, keep, needs)) for b, keep in self._blocks[side]]
 

@@ -26,7 +26,7 @@ from recsys_spark.als.messages import Lost
 from recsys_spark.als.meter import Done
 from recsys_spark.als.model import FitFacts, FittedModel, SideFacts
 from recsys_spark.als.spread import SpreadModel, load_spread_uri, save_spread_uri, spread
-from recsys_spark.als.stages import Resident
+from recsys_spark.als.stages import Resident, remove_shuffle
 from recsys_spark.als.work import Needs, Rows
 from recsys_spark.blocks.layout import ITEMS, USERS, other
 from recsys_spark.blocks.plan import Layout
@@ -103,7 +103,7 @@ class RoutedStages(Executor[SpreadModel]):
         """Spark's own estimate of the cores there are."""
         return self._sc.defaultParallelism
 
-    def run(self, side: int, task: Work[Any], needs: Needs) -> list[Done]:
+    def run(self, side: int, task: Work[Any], needs: Needs, each: int = 0) -> list[Done]:
         """See `Executor`."""
         resident = self._resident
 
@@ -112,7 +112,7 @@ class RoutedStages(Executor[SpreadModel]):
             for blocks in (resident.handles, resident.records):
                 work = self._pass(side, task, needs, slots)
                 joined = self._beside(blocks, self._rows_of(self._inputs(side, needs, work.fixed)))
-                found = resident.run(joined, partial(tasks.measure, work=work), slots)
+                found = resident.run(joined, partial(tasks.measure, work=work), slots, each)
                 results += [r for r in found if not isinstance(r, Miss)]
                 slots = [r.slot for r in found if isinstance(r, Miss)]
                 if not slots:
@@ -154,7 +154,7 @@ class RoutedStages(Executor[SpreadModel]):
     def adopt(self, model: SpreadModel) -> list[DataFrame]:
         """See `Executor`. Rows were just read back: the shuffles that led to the checkpoint are removed."""
         for rows in self._made[: self._read_back]:
-            self._remove(rows)
+            remove_shuffle(self._sc, rows)
         kept = {id(rows) for rows in self._made[self._read_back :]}
         self._links = {number: link for number, link in self._links.items() if id(link.rows) in kept}
         self._made, self._read_back = self._made[self._read_back :], 0
@@ -178,7 +178,7 @@ class RoutedStages(Executor[SpreadModel]):
         finally:
             self._routes.unpersist()
             for rows in self._made:
-                self._remove(rows)
+                remove_shuffle(self._sc, rows)
             self._made, self._links, self._latest = [], {}, {}
 
     def _pass(self, side: int, task: Work[Any], needs: Needs, slots: Iterable[int]) -> tasks.Pass:
@@ -288,13 +288,6 @@ class RoutedStages(Executor[SpreadModel]):
         with fast_transfer(self._spark):
             packed = self._spark.createDataFrame(tables().mapPartitions(make), "rows binary")
             return packed.mapInArrow(tasks.unpacked, f"id {kind}, factors array<float>, bias float, count double")
-
-    def _remove(self, rows: RDD[Any]) -> None:
-        """Delete a shuffle's files, as pyspark.ml.ALS does: Spark would wait for the driver's garbage collector."""
-        cleaner = self._sc._jsc.sc().cleaner()
-        if cleaner.isDefined():
-            shuffled = rows._jrdd.rdd().dependencies().head().rdd()
-            cleaner.get().doCleanupShuffle(shuffled.dependencies().head().shuffleId(), False)
 
 
 def _known_rows(spark: SparkSession, model: SpreadModel | FittedModel, side: int) -> DataFrame:

@@ -5,10 +5,11 @@ Here: what they share, and the one that broadcasts rows. `routed` has the one th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from recsys_spark.als.adding import added, by_group, groups_for
 from recsys_spark.als.executor import Work
 from recsys_spark.als.gathering import Gathering
 from recsys_spark.als.keep import FileKeep
@@ -135,9 +136,19 @@ class Resident:
         self._partition = {slot: partition for partition, slot, _ in located}
         self.slots = {side: [slot for _, slot, s in located if s == side] for side in {s for _, _, s in located}}
 
-    def run(self, rdd: RDD[Any], task: Callable[[Iterable[Any]], Iterable[Any]], slots: Iterable[int]) -> list[Any]:
-        """``task`` over the partitions of some slots."""
-        return self._sc.runJob(rdd, task, self.partitions(slots))
+    def run(
+        self, rdd: RDD[Any], task: Callable[[Iterable[Any]], Iterable[Any]], slots: Sequence[int], each: int = 0
+    ) -> list[Any]:
+        """``task`` over the partitions of some slots; ``each`` as in `Executor.run`."""
+        groups, wanted = groups_for(len(slots), each), self.partitions(slots)
+        if not groups:
+            return self._sc.runJob(rdd, task, wanted)
+        grouped = rdd.mapPartitionsWithIndex(partial(by_group, task=task, partitions=frozenset(wanted), groups=groups))
+        sums = grouped.partitionBy(groups, int)
+        try:
+            return sums.mapPartitions(added).collect()
+        finally:
+            remove_shuffle(self._sc, sums)
 
     def partitions(self, slots: Iterable[int]) -> list[int]:
         """Where blocks are."""
@@ -166,7 +177,7 @@ class Stages(Gathering):
         """Spark's own estimate of the cores there are."""
         return self._sc.defaultParallelism
 
-    def run(self, side: int, task: Work[Any], needs: Needs) -> list[Done]:
+    def run(self, side: int, task: Work[Any], needs: Needs, each: int = 0) -> list[Done]:
         """See `Executor`. One stage; blocks whose file is missing are rerun from their records in another."""
         shipped, resident = self.exchange.views(side, needs), self._resident
         results, slots = [], resident.slots[side]
@@ -174,7 +185,7 @@ class Stages(Gathering):
             pass_over = partial(
                 _pass, fit=resident.fit, slots=frozenset(slots), task=task, view=partial(shipped.view, needs=needs)
             )
-            found = resident.run(blocks, pass_over, slots)
+            found = resident.run(blocks, pass_over, slots, each)
             results += [r for r in found if not isinstance(r, Miss)]
             slots = [r.slot for r in found if isinstance(r, Miss)]
             if not slots:
@@ -187,6 +198,14 @@ class Stages(Gathering):
             self._resident.close()
         finally:
             self.exchange.close()
+
+
+def remove_shuffle(sc: SparkContext, shuffled: RDD[Any]) -> None:
+    """Delete the files of a shuffle, as pyspark.ml.ALS does: Spark would wait for the driver's garbage collector."""
+    cleaner = sc._jsc.sc().cleaner()
+    if cleaner.isDefined():
+        rows = shuffled._jrdd.rdd().dependencies().head().rdd()
+        cleaner.get().doCleanupShuffle(rows.dependencies().head().shuffleId(), False)
 
 
 def _locate(partition: int, handles: Iterable[Any]) -> Iterator[tuple[int, int, int]]:

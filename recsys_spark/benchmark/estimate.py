@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys_spark.als.adding import LIMIT as ADDED_LIMIT
 from recsys_spark.als.project import MAX_UNKNOWNS
 from recsys_spark.blocks.build import MAX_RECORD, RATING_BYTES
 from recsys_spark.blocks.encoded import TALLY_LIMIT
@@ -151,8 +152,9 @@ def stages(data: Data, cluster: Cluster, constants: Constants) -> list[Stage]:
     unknowns = data.features * (data.rank + 1)
     direct = unknowns <= MAX_UNKNOWNS
     way, sums, passes = ("direct", 2 * unknowns**2, 1) if direct else ("gradients", 8 * unknowns, _GRADIENT_PASSES)
-    sent = float(sums * blocks * passes)
-    out.append(Stage("projections, to the driver", way, sums, sent, sent / cluster.network))
+    sent, least = float(sums * blocks * passes), float(sums * passes)
+    seconds = sent / line + min(sent, max(ADDED_LIMIT, least)) / cluster.network
+    out.append(Stage("projections", way, sums, sent, seconds))
     model = data.row * (data.users + data.items)
     out.append(Stage("saving", "Parquet", data.row * data.users / blocks, model, model / line))
     search = data.users * data.items * data.rank * constants.product

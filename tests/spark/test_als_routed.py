@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from fit_bits import bits
 from problems import Problem, problem
+from recsys_spark.als import adding
 from recsys_spark.als.checkpoint import LakeCheckpoints
 from recsys_spark.als.messages import Kind
 from recsys_spark.als.model import FittedModel
@@ -66,6 +67,15 @@ def test_routed_rows_give_the_bits_of_one_process(routed: Any, gathered: Any, gr
     alone = train(p.executor(), SETTINGS, p.columns)
     assert bits(model) == bits(alone)
     assert model.user.counts.tobytes() == alone.user.counts.tobytes()
+
+
+def test_sums_are_added_on_executors(routed: Any, gathered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adding, "LIMIT", 0)
+    p = problem()
+    settings = SETTINGS.model_copy(update={"max_iter": 2})
+    assert bits(gathered(train(routed(p, (3, 2)), settings, p.columns))) == bits(
+        train(p.executor(), settings, p.columns)
+    )
 
 
 @pytest.mark.parametrize("nonnegative", [pytest.param(False, marks=SLOW), True])

@@ -12,9 +12,11 @@ from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
 from problems import Problem, problem
+from recsys_spark.als import adding
+from recsys_spark.als import stages as module
 from recsys_spark.als.model import MEASURED, FittedModel
 from recsys_spark.als.settings import AlsSettings, SideSettings
-from recsys_spark.als.stages import Stages
+from recsys_spark.als.stages import Stages, remove_shuffle
 from recsys_spark.als.train import HalfStep, train
 from recsys_spark.blocks.build import block_records, plan_blocks
 from recsys_spark.blocks.encoded import EncodedRatings
@@ -85,6 +87,32 @@ def test_lost_truncated_and_altered_block_files_are_rebuilt(stages) -> None:
     assert bits(train(executor, SETTINGS, p.columns, watch=damage)) == bits(train(p.executor(), SETTINGS, p.columns))
     shutil.rmtree(root)
     train(executor, SETTINGS, p.columns)
+
+
+@pytest.mark.parametrize("nonnegative", [False, True])
+def test_sums_that_are_too_many_for_the_driver_are_added_on_executors(
+    stages, monkeypatch: pytest.MonkeyPatch, nonnegative: bool
+) -> None:
+    p = problem()
+    settings = SETTINGS.model_copy(update={"nonnegative": nonnegative})
+    alone = bits(train(p.executor(), settings, p.columns))
+    removed: list[object] = []
+
+    def spy(sc: object, shuffled: object) -> None:
+        removed.append(shuffled)
+        remove_shuffle(sc, shuffled)
+
+    monkeypatch.setattr(module, "remove_shuffle", spy)
+    monkeypatch.setattr(adding, "LIMIT", 0 if nonnegative else 1 << 10)
+    executor, root = stages(p, (5, 4)), Path(SparkFiles.getRootDirectory()) / "recsys-spark-blocks"
+
+    def damage(event: object) -> None:
+        if isinstance(event, HalfStep) and event.side == USERS and event.iteration == 1:
+            for file in sorted(root.rglob("*.blk"))[::2]:
+                file.unlink()
+
+    assert bits(train(executor, settings, p.columns, watch=damage)) == alone
+    assert len(removed) >= 2 * settings.max_iter  # one for each projection, more where many files were missing
 
 
 def test_nothing_is_left_behind(spark: SparkSession) -> None:

@@ -64,7 +64,7 @@ def test_small_data_is_broadcast_and_large_data_routed():
     ]
     assert [s.way for s in huge.values()] == ["ids on executors", "shuffle", "shuffle", "direct", "Parquet", "products"]
     wide = Data(users=1e9, items=1e7, ratings=1e11, rank=128, features=50)
-    assert ways(wide, LARGE)["projections, to the driver"].way == "gradients"
+    assert ways(wide, LARGE)["projections"].way == "gradients"
 
 
 def test_blocks_are_as_many_as_cores_files_and_views_ask_for():
