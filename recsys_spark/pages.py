@@ -8,6 +8,11 @@ from pathlib import Path
 from recsys_spark.errors import ConfigError
 
 
+def has_marks(path: Path, mark: str) -> bool:
+    """Whether a file has the lines that `put_between` wants."""
+    return path.is_file() and f"<!-- {mark}:begin -->" in path.read_text(encoding="utf-8")
+
+
 def put_between(path: Path, mark: str, text: str) -> None:
     """Put `text` between the lines ``<!-- MARK:begin -->`` and ``<!-- MARK:end -->`` of a file, for what is there.
 

@@ -24,7 +24,7 @@ from recsys_spark.benchmark.heap import smallest_heaps
 from recsys_spark.benchmark.kept import Kept
 from recsys_spark.benchmark.kernels import kernel_speeds
 from recsys_spark.benchmark.memory import require_proc
-from recsys_spark.benchmark.report import kernel_metrics, kernel_summary, markdown, summary
+from recsys_spark.benchmark.report import claims, kernel_metrics, kernel_summary, markdown, summary
 from recsys_spark.benchmark.results import metrics_of, record_of
 from recsys_spark.benchmark.scaling import scale
 from recsys_spark.benchmark.schedule import (
@@ -39,7 +39,7 @@ from recsys_spark.cli import JobResult
 from recsys_spark.config import BenchmarkSettings, Settings, dataset_slug, step_root
 from recsys_spark.config.benchmark import PARTS
 from recsys_spark.errors import ConfigError, DataError
-from recsys_spark.pages import put_between
+from recsys_spark.pages import has_marks, put_between
 from recsys_spark.session import build_session
 from recsys_spark.tracking.provenance import provenance
 from recsys_spark.tracking.run import Child, Tracker, track
@@ -77,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--write-table",
         nargs=2,
         metavar=("FILE", "RECORD"),
-        help="measure nothing: put a record's tables between the marks <!-- benchmark:begin/end --> of a Markdown file",
+        help="measure nothing: put a record's tables between the marks <!-- benchmark DATASET:begin/end --> of a "
+        "Markdown file, its ratios alone between <!-- benchmark DATASET ratios:begin/end -->",
     )
 
 
@@ -254,7 +255,10 @@ def _write_table(spark: SparkSession, file: str, place: str) -> JobResult:
     record = json.loads(lake.read_text(spark, place))
     if "contenders" not in record:
         raise ConfigError(f"{place} holds no contenders: it is the record of --kernels alone")
-    put_between(Path(file), MARK, markdown(record, shown(record)))
+    page, name = Path(file), f"{MARK} {dataset_slug(record['dataset'])}"
+    texts = {name: markdown, f"{name} ratios": claims}
+    for mark in [mark for mark in texts if has_marks(page, mark)] or [name]:
+        put_between(page, mark, texts[mark](record, shown(record)))
     return JobResult(metrics_of(record), {"table": file}, f"the table is in {file}")
 
 

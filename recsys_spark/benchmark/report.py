@@ -95,7 +95,7 @@ def summary(record: Record) -> str:
         console.print(_table("Seconds of an iteration", *scaling_rows(record)))
     if record["convergence"]:
         console.print(_table("J by iteration, without relaxation and with it", *convergence_rows(record)))
-    if record["weak"]:
+    if record.get("weak"):
         console.print(_table("Weak scaling: an iteration on one-core executors", *weak_rows(record)))
     return out.getvalue()
 
@@ -116,10 +116,28 @@ def markdown(record: Record, about: Mapping[str, str]) -> str:
         parts += ["", "Seconds of an iteration:", "", *markdown_table(*scaling_rows(record))]
     if record["convergence"]:
         parts += ["", "J by iteration:", "", *markdown_table(*convergence_rows(record))]
-    if record["weak"]:
+    if record.get("weak"):
         parts += ["", "An iteration on one-core executors:", "", *markdown_table(*weak_rows(record))]
     parts += ["", "What is unfair:", "", *(f"- {note}" for note in _notes(record))]
     return "\n".join(parts) + "\n"
+
+
+def claims(record: Record, about: Mapping[str, str]) -> str:
+    """What the benchmark claims, for a first page: both that are compared, and how many times one takes the other."""
+    terms, contenders = record["terms"], record["contenders"]
+    names = [terms["ours"], terms["baseline"]]
+    head = ["", *names, f"{terms['baseline']} takes", "least", "most", "repeats"]
+    rows = [
+        [
+            FIGURES[name].meaning,
+            *(FIGURES[name].show(_values(contenders[who]).get(name)) for who in names),
+            *(f"{ratio[key]:.2f} ×" for key in ("median", "min", "max")),
+            str(len(ratio["values"])),
+        ]
+        for name, ratio in record["ratios"].items()
+    ]
+    told = "; ".join(f"{name} {value}" for name, value in about.items())
+    return "\n".join([_opening(record), "", f"{told}.", "", *markdown_table(head, rows)]) + "\n"
 
 
 def contender_rows(record: Record, names: Sequence[str], *, across: bool = True) -> tuple[list[str], list[list[str]]]:

@@ -81,7 +81,7 @@ def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
         out |= {f"convergence.reached.{n}": at for n, at in reached(plain, relaxed).items() if at is not None}
         out |= {"convergence.plain.iteration": plain["iteration"]}
         out |= {"convergence.relaxed.iteration": relaxed["iteration"]}
-    for point in record["weak"]:
+    for point in record.get("weak", ()):  # records of earlier releases have none
         key = f"weak.{point['exchange_by']}.executors_{point['executors']}"
         out |= {f"{key}.{name}": point[name] for name in ("seconds", "moved", *PHASES)}
     if record["oracle_rmse"] is not None:

@@ -104,7 +104,8 @@ def test_a_process_answers_for_itself(name: str, measured: dict[str, Measured], 
     assert None not in last.served.model_dump().values()
     assert last.shuffled is not None
     assert last.shuffled > 0
-    assert outcome.ratings == prepared.rows["train"] + prepared.rows["validation"]
+    assert outcome.size.ratings == prepared.rows["train"] + prepared.rows["validation"]
+    assert min(outcome.size.users, outcome.size.items) > 0
     assert 300 < measured[name].peak / 2**20 < 4000
 
 
@@ -152,17 +153,21 @@ def test_the_record_s_table_goes_into_a_page(
     spark: SparkSession, settings: Settings, result: JobResult, tmp_path: Path
 ):
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- benchmark:begin -->\nold\n<!-- benchmark:end -->\nafter\n")
+    whole = "before\n<!-- benchmark tiny:begin -->\nold\n<!-- benchmark tiny:end -->\nafter\n"
+    page.write_text(whole)
     job.run(spark, settings, arguments("--write-table", str(page), result.outputs["record"]), keep_session=True)
     text = page.read_text()
-    assert text.startswith("before\n<!-- benchmark:begin -->\n\n")
-    assert text.endswith("<!-- benchmark:end -->\nafter\n")
+    assert text.startswith("before\n<!-- benchmark tiny:begin -->\n\n")
+    assert text.endswith("<!-- benchmark tiny:end -->\nafter\n")
     assert "| test RMSE |" in text
     assert "data set tiny; commit " in text
     assert "What is unfair:" in text
     assert (Path(result.outputs["record"]).parent / "table.md").read_text() in text
-    page.write_text("no marks")
-    with pytest.raises(ConfigError, match=r"page\.md has no lines <!-- benchmark:begin -->"):
+    page.write_text(whole.replace("tiny", "tiny ratios"))
+    job.run(spark, settings, arguments("--write-table", str(page), result.outputs["record"]), keep_session=True)
+    assert "|  | blockals_features | pyspark | pyspark takes | least | most | repeats |" in page.read_text()
+    page.write_text(whole.replace("tiny", "1m"))
+    with pytest.raises(ConfigError, match=r"page\.md has no lines <!-- benchmark tiny:begin -->"):
         job.run(spark, settings, arguments("--write-table", str(page), result.outputs["record"]), keep_session=True)
 
 
