@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recsys_spark.benchmark.launch import Measured
-from recsys_spark.benchmark.schedule import Bench, Found, Trial, regs_of, spark_of
+from recsys_spark.benchmark.schedule import Bench, Found, Trial, measures_spark, regs_of, spark_of
 from recsys_spark.benchmark.spec import FitOrder, SparkChoice
 from recsys_spark.config import Contender
 
@@ -15,7 +15,7 @@ def choose_blocks(bench: Bench, found: Found) -> None:
     """
     options = bench.options
     name = spark_of(options)
-    if name is None:
+    if name is None or not measures_spark(options):
         return
     found.choice = bench.choice
     if len(options.blocks) * len(options.cache) == 1:

@@ -135,6 +135,11 @@ def spark_of(options: BenchmarkSettings) -> str | None:
     return next((name for name, contender in options.chosen.items() if contender.kind == "pyspark"), None)
 
 
+def measures_spark(options: BenchmarkSettings) -> bool:
+    """Whether a section measures pyspark.ml.ALS, where it is among the contenders."""
+    return bool({"compare", "curves", "heap", "scaling"} & set(options.sections))
+
+
 def plan_of(settings: Settings, options: BenchmarkSettings, contender: Contender) -> Plan:
     """The model that a contender fits, at the benchmark's rank unless it sets its own.
 
@@ -161,7 +166,7 @@ def planned(options: BenchmarkSettings) -> int:
     chosen, total = options.chosen, 0
     kinds = [contender.kind for contender in chosen.values()]
     trials = len(options.blocks) + len(options.cache) - 1
-    trials = trials if trials > 1 and "pyspark" in kinds else 0
+    trials = trials if trials > 1 and "pyspark" in kinds and measures_spark(options) else 0
     total += trials
     if {"compare", "curves"} & set(options.sections):
         searched = [name for name, contender in chosen.items() if len(regs_of(options, contender)) > 1]

@@ -89,12 +89,12 @@ def test_lost_truncated_and_altered_block_files_are_rebuilt(stages) -> None:
     train(executor, SETTINGS, p.columns)
 
 
-@pytest.mark.parametrize("nonnegative", [False, True])
+@pytest.mark.parametrize("nonnegative", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_sums_that_are_too_many_for_the_driver_are_added_on_executors(
     stages, monkeypatch: pytest.MonkeyPatch, nonnegative: bool
 ) -> None:
     p = problem()
-    settings = SETTINGS.model_copy(update={"nonnegative": nonnegative})
+    settings = SETTINGS.model_copy(update={"nonnegative": nonnegative, "max_iter": 2})
     alone = bits(train(p.executor(), settings, p.columns))
     removed: list[object] = []
 
