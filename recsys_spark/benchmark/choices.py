@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recsys_spark.benchmark.launch import Measured
-from recsys_spark.benchmark.schedule import Bench, Found, Trial, measures_spark, regs_of, spark_of
+from recsys_spark.benchmark.schedule import Bench, Found, Trial, regs_of, spark_of
 from recsys_spark.benchmark.spec import FitOrder, SparkChoice
 from recsys_spark.config import Contender
 
@@ -15,14 +15,14 @@ def choose_blocks(bench: Bench, found: Found) -> None:
     """
     options = bench.options
     name = spark_of(options)
-    if name is None or not measures_spark(options):
+    if name is None:
         return
     found.choice = bench.choice
     if len(options.blocks) * len(options.cache) == 1:
         return
     regs = regs_of(options, options.known[name]) or (None,)
 
-    def tried(choice: SparkChoice) -> Trial:
+    def attempt(choice: SparkChoice) -> None:
         reg = regs[len(found.trials) % len(regs)]
         fits = [FitOrder(max_iter=0), FitOrder(max_iter=options.max_iter, reg=reg, judged=True)]
         told = f"{choice.blocks} blocks, {'' if choice.cache else 'not '}cached"
@@ -31,12 +31,16 @@ def choose_blocks(bench: Bench, found: Found) -> None:
             found.regs.setdefault(name, {}).update(errors_by_reg(run))
         build, fit = (phase.seconds for phase in run.outcome.phases)
         found.trials.append(Trial(choice, reg, build, fit))
-        return found.trials[-1]
 
-    trials = [tried(SparkChoice(blocks=blocks, cache=options.cache[0])) for blocks in options.blocks]
-    blocks = min(trials, key=lambda t: t.fit).choice.blocks
-    trials += [tried(SparkChoice(blocks=blocks, cache=cache)) for cache in options.cache[1:]]
-    found.choice = bench.choice = min(trials, key=lambda t: t.fit).choice
+    def fastest() -> SparkChoice:
+        return min(found.trials, key=lambda t: t.fit).choice
+
+    for blocks in options.blocks:
+        attempt(SparkChoice(blocks=blocks, cache=options.cache[0]))
+    best = fastest().blocks
+    for cache in options.cache[1:]:
+        attempt(SparkChoice(blocks=best, cache=cache))
+    found.choice = bench.choice = fastest()
 
 
 def choose_reg(bench: Bench, found: Found, name: str, contender: Contender) -> None:

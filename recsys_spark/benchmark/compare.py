@@ -33,9 +33,8 @@ def full_fits(options: BenchmarkSettings, kind: str, repeat: int) -> list[FitOrd
 
     The whole fit also tells what an iteration takes, unless it has fewer than 1 + n.
     """
-    points = (
-        set(options.curve) if repeat == 1 and kind in ("pyspark", "cmfrec") and "curves" in options.sections else {}
-    )
+    curved = repeat == 1 and kind in ("pyspark", "cmfrec") and "curves" in options.sections
+    points = set(options.curve) if curved else set()
     fits = [FitOrder(max_iter=0), FitOrder(max_iter=0), FitOrder(max_iter=1, judged=1 in points)]
     if options.max_iter < 1 + options.iterations:
         fits.append(FitOrder(max_iter=1 + options.iterations))

@@ -2,7 +2,7 @@
 
     python -m recsys_spark.benchmark.estimate RECORD --users 1e9 --items 1e7 --ratings 1e11 --executors 250 --cores 16
 
-The record is that of a benchmark with the sections compare, weak and kernels. docs/scale.md derives the formulas, which
+Records are of benchmarks with the sections compare and weak. docs/scale.md derives the formulas, which
 are bounds: no block is assumed to refer to one row twice. No Spark here.
 """
 
@@ -19,16 +19,17 @@ from typing import Any
 
 from recsys_spark.als.adding import LIMIT as ADDED_LIMIT
 from recsys_spark.als.project import MAX_UNKNOWNS
-from recsys_spark.blocks.build import MAX_RECORD, RATING_BYTES
+from recsys_spark.blocks.build import blocks_for
 from recsys_spark.blocks.encoded import TALLY_LIMIT
 from recsys_spark.errors import ConfigError
-from recsys_spark.ml.running import BROADCAST_LIMIT
+from recsys_spark.kernels.conjugate import STEPS
+from recsys_spark.ml.running import is_broadcast
 from recsys_spark.pages import markdown_table, put_between
 
 _BLOCK_RATING = 8  # column and value, in a block file
 _ID = 16  # bytes of an id and its count in a tally
 _TWICE = 2  # what a task is given is there as it came, and in order
-_GRADIENT_PASSES = 7  # of a projection that is not solved directly
+_GRADIENT_PASSES = 1 + STEPS  # of a projection that is not solved directly
 MARK = "estimate"
 
 
@@ -104,20 +105,14 @@ def blocks_of(data: Data, cluster: Cluster) -> int:
 
     A block of n ratings refers to n rows at most. What a task holds of them it holds twice: as they come, and in order.
     """
-    by_file = data.ratings * RATING_BYTES / MAX_RECORD
     whole = _TWICE * max(data.users, data.items) * data.row
     by_view = _TWICE * data.ratings * data.row / cluster.task_memory if whole > cluster.task_memory else 0.0
-    return math.ceil(max(cluster.tasks, by_file, by_view))
+    return max(blocks_for(data.ratings, cluster.tasks), math.ceil(by_view))
 
 
 def routed_rows(rows: float, ratings: float, blocks: int) -> float:
     """Rows of one side that go to the blocks of the other: each once a block that refers to it, a rating at most."""
     return min(rows * blocks, ratings)
-
-
-def is_broadcast(data: Data) -> bool:
-    """Whether `exchange: auto` broadcasts."""
-    return data.row * (data.users + data.items) <= BROADCAST_LIMIT
 
 
 def stages(data: Data, cluster: Cluster, constants: Constants) -> list[Stage]:
@@ -127,7 +122,7 @@ def stages(data: Data, cluster: Cluster, constants: Constants) -> list[Stage]:
     line = cluster.executors * cluster.network
     block = data.ratings / blocks * _BLOCK_RATING
     tallies = _ID * (data.users + data.items)
-    broadcast = is_broadcast(data)
+    broadcast = is_broadcast(data.users + data.items, data.rank)
     pieces = data.ratings * constants.piece
     out = [
         Stage(

@@ -108,8 +108,7 @@ def markdown(record: Record, about: Mapping[str, str]) -> str:
     about : what ran, by name: data set, commit, machine, date
     """
     names = [n for n in (*_FITTING, *_USING) if any(n in c["figures"] for c in record["contenders"].values())]
-    parts = [_opening(record), "", "; ".join(f"{name} {value}" for name, value in about.items()) + ".", ""]
-    parts += markdown_table(*contender_rows(record, names, across=False))
+    parts = [*_heading(record, about), *markdown_table(*contender_rows(record, names, across=False))]
     if record["ratios"]:
         parts += ["", f"{_ratio_title(record)}:", "", *markdown_table(*ratio_rows(record))]
     if record["scaling"]:
@@ -136,8 +135,7 @@ def claims(record: Record, about: Mapping[str, str]) -> str:
         ]
         for name, ratio in record["ratios"].items()
     ]
-    told = "; ".join(f"{name} {value}" for name, value in about.items())
-    return "\n".join([_opening(record), "", f"{told}.", "", *markdown_table(head, rows)]) + "\n"
+    return "\n".join([*_heading(record, about), *markdown_table(head, rows)]) + "\n"
 
 
 def contender_rows(record: Record, names: Sequence[str], *, across: bool = True) -> tuple[list[str], list[list[str]]]:
@@ -233,6 +231,11 @@ def kernel_summary(speeds: Sequence[KernelSpeed]) -> str:
     out = io.StringIO()
     Console(file=out, width=WIDTH).print(_table("half_sweep beside sgemm, one thread", head, rows))
     return out.getvalue()
+
+
+def _heading(record: Record, about: Mapping[str, str]) -> list[str]:
+    """What a page's tables stand under."""
+    return [_opening(record), "", "; ".join(f"{name} {value}" for name, value in about.items()) + ".", ""]
 
 
 def _opening(record: Record) -> str:

@@ -15,7 +15,17 @@ from recsys_spark.benchmark.kept import as_record
 from recsys_spark.benchmark.launch import Measured
 from recsys_spark.benchmark.schedule import Found
 from recsys_spark.benchmark.spec import PHASES
-from recsys_spark.benchmark.times import Point, Ratio, curve, figures, fit_times, iteration_of, ratios, seconds_to
+from recsys_spark.benchmark.times import (
+    Point,
+    Ratio,
+    after_the_first,
+    curve,
+    figures,
+    fit_times,
+    iteration_of,
+    ratios,
+    seconds_to,
+)
 from recsys_spark.benchmark.weak import weak_point
 from recsys_spark.config import BenchmarkSettings
 
@@ -120,12 +130,11 @@ def _contender(
 
 def _converged(relaxation: float, run: Measured) -> dict[str, Any]:
     course = run.outcome.phases[0].course
-    seconds = statistics.median(course.seconds[1:] or course.seconds)  # the first may load kernels
     return {
         "relaxation": relaxation,
         "objective": course.objective,
         "validation": course.validation,
-        "iteration": seconds,
+        "iteration": after_the_first(course.seconds),
     }
 
 

@@ -15,7 +15,7 @@ from recsys_spark.benchmark.data import Prepared
 from recsys_spark.benchmark.kept import Failure, Kept
 from recsys_spark.benchmark.launch import Measured, measure
 from recsys_spark.benchmark.progress import Progress
-from recsys_spark.benchmark.spec import FitOrder, Plan, SparkChoice, Spec
+from recsys_spark.benchmark.spec import EXCHANGES, FitOrder, Plan, SparkChoice, Spec
 from recsys_spark.config import BenchmarkSettings, Contender, Settings, Variant
 from recsys_spark.config.benchmark import ON_SPARK
 from recsys_spark.errors import ConfigError, EnvironmentProblem
@@ -131,13 +131,10 @@ class Bench:
 
 
 def spark_of(options: BenchmarkSettings) -> str | None:
-    """The contender that pyspark.ml.ALS's blocks are chosen with: the first of its kind; None: it is not measured."""
+    """The contender that pyspark.ml.ALS's blocks are chosen with, the first of its kind; None: it is not measured."""
+    if not {"compare", "curves", "heap", "scaling"} & set(options.sections):
+        return None
     return next((name for name, contender in options.chosen.items() if contender.kind == "pyspark"), None)
-
-
-def measures_spark(options: BenchmarkSettings) -> bool:
-    """Whether a section measures pyspark.ml.ALS, where it is among the contenders."""
-    return bool({"compare", "curves", "heap", "scaling"} & set(options.sections))
 
 
 def plan_of(settings: Settings, options: BenchmarkSettings, contender: Contender) -> Plan:
@@ -166,7 +163,7 @@ def planned(options: BenchmarkSettings) -> int:
     chosen, total = options.chosen, 0
     kinds = [contender.kind for contender in chosen.values()]
     trials = len(options.blocks) + len(options.cache) - 1
-    trials = trials if trials > 1 and "pyspark" in kinds and measures_spark(options) else 0
+    trials = trials if trials > 1 and spark_of(options) is not None else 0
     total += trials
     if {"compare", "curves"} & set(options.sections):
         searched = [name for name, contender in chosen.items() if len(regs_of(options, contender)) > 1]
@@ -183,7 +180,7 @@ def planned(options: BenchmarkSettings) -> int:
     if "convergence" in options.sections:
         total += 2
     if "weak" in options.sections:
-        total += 2 * len(options.executors)
+        total += len(EXCHANGES) * len(options.executors)
     return total
 
 

@@ -10,12 +10,14 @@ from recsys_spark.als.settings import AlsSettings
 from recsys_spark.config import GraphSpec
 
 Kind = Literal["blockals", "pyspark", "cmfrec", "implicit"]
+Exchange = Literal["broadcast", "shuffle"]
 Source = Literal["parquet", "derived"]
 
 KNOWN, TEST = "known", "test"
 """Tables of the benchmark's data: (user, item, rating, held_out) of training and validation; (user, item, rating)."""
 HELD_OUT = "held_out"
 TOP_N = 10
+EXCHANGES: tuple[Exchange, ...] = ("broadcast", "shuffle")
 PHASES = ("compute", "exchange", "driver", "spark")
 """Of an iteration's seconds, as a fit's history has them."""
 
@@ -58,7 +60,7 @@ class Plan(_Message):
     offset: Literal["none", "mean", "biases"] = "none"
     reg: float | None = None
     spark: SparkChoice = SparkChoice(blocks=10, cache=False)
-    exchange: Literal["auto", "broadcast", "shuffle"] = "auto"
+    exchange: Literal["auto"] | Exchange = "auto"
 
 
 class FitOrder(_Message):

@@ -133,6 +133,11 @@ def seconds_to(points: Sequence[Point], target: float) -> float:
     return min((point.seconds for point in points if point.rmse <= target), default=math.nan)
 
 
+def after_the_first(values: Sequence[float]) -> float:
+    """The median over a fit's iterations but for the first, which may load kernels; of the first alone; NaN of none."""
+    return statistics.median(values[1:] or values) if values else math.nan
+
+
 def iteration_of(measured: Measured) -> float:
     """Seconds of an iteration after the first: the median by the fits' own history, or else that of `fit_times`."""
     later = [seconds for phase in measured.outcome.phases for seconds in phase.course.seconds[1:]]

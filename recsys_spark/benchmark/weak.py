@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import statistics
 from typing import Any
 
 from recsys_spark.benchmark.launch import Measured
 from recsys_spark.benchmark.schedule import Bench, Found
-from recsys_spark.benchmark.spec import PHASES, FitOrder
-
-EXCHANGES = ("broadcast", "shuffle")
+from recsys_spark.benchmark.spec import EXCHANGES, PHASES, FitOrder
+from recsys_spark.benchmark.times import after_the_first
 
 
 def weak(bench: Bench, found: Found) -> None:
@@ -40,15 +38,11 @@ def weak_point(exchange: str, executors: int, run: Measured) -> dict[str, Any]:
     - ``moved``: bytes of rows that went to the driver, out from it, or from block to block.
     """
     course = run.outcome.phases[-1].course
-
-    def typical(values: tuple[float, ...]) -> float:
-        return statistics.median(values[1:] or values) if values else float("nan")
-
     return {
         "exchange_by": exchange,
         "executors": executors,
         **run.outcome.size.model_dump(),
-        "seconds": typical(course.seconds),
-        **{phase: typical(course.phases.get(phase, ())) for phase in PHASES},
+        "seconds": after_the_first(course.seconds),
+        **{phase: after_the_first(course.phases.get(phase, ())) for phase in PHASES},
         "moved": course.moved / max(len(course.seconds), 1),
     }

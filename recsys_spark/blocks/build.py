@@ -8,6 +8,7 @@ map tasks look up the rows of a chunk's ids in the broadcast index. `blocks.rang
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -38,10 +39,8 @@ Know: TypeAlias = Callable[[], Index]
 """What tasks are sent of an index: opens its broadcast."""
 
 PIECES_DDL = "slot int, piece binary"
-MAX_RECORD = 512 << 20
-"""Bytes of a block aimed at, well under the 2 GB that a Spark record may hold."""
-RATING_BYTES = 12
-"""Of a rating in a block, at most: column, value, weight."""
+_MAX_RECORD = 512 << 20  # bytes of a block aimed at, well under the 2 GB that a Spark record may hold
+_RATING = 12  # bytes of a rating in a block, at most: column, value, weight
 _MIN_ROWS = 1 << 18  # of a feature table that are worth a task
 _NO_COUNTS = pa.table({"id": pa.array([], pa.int64()), "count": pa.array([], pa.int64())})
 
@@ -85,9 +84,12 @@ def plan_blocks(
 
 def blocks_of(ratings: EncodedRatings, given: int) -> int:
     """How many blocks a side has; see `plan_blocks`."""
-    return given or max(
-        ratings.session.sparkContext.defaultParallelism, -(-ratings.ratings * RATING_BYTES // MAX_RECORD)
-    )
+    return given or blocks_for(ratings.ratings, ratings.session.sparkContext.defaultParallelism)
+
+
+def blocks_for(ratings: float, tasks: int) -> int:
+    """Blocks a side of so many ratings, where so many tasks run at a time."""
+    return max(tasks, math.ceil(ratings * _RATING / _MAX_RECORD))
 
 
 def block_records(

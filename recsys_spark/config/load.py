@@ -14,13 +14,16 @@ from pydantic import BaseModel, ValidationError
 from recsys_spark.config.tree import GroupSpec, Settings
 from recsys_spark.errors import ConfigError
 
-_BY_NAME: Any = {
+_IN_PART: Any = {
+    "train": {"item": True},
     "benchmark": {"models": True, "published": True},
     "tune": {"space": True},
     "ablate": {"variants": True},
     "sweep": {"parameters": True},
 }
-"""Settings whose entries have names: a file or an override changes the entry, or the part of it, that it names."""
+"""Settings of which a file or an override changes the part that it names: entries that have names, and what is said of
+items, whose defaults are not those of their model, which is users' too.
+"""
 
 
 def load_settings(
@@ -42,7 +45,7 @@ def load_settings(
         Unknown keys (with the nearest known one), values of a wrong type or out of range, unreadable files: all
         problems in one message, each with its dotted key and where it was set.
     """
-    tree: dict[str, Any] = Settings().model_dump(mode="json", include=_BY_NAME)
+    tree: dict[str, Any] = Settings().model_dump(mode="json", include=_IN_PART)
     origins: dict[str, str] = {}
     problems: list[str] = []
     for layer, origin in _layers(files, overrides, options or {}, problems):

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from recsys_spark.als.settings import AlsSettings
 from recsys_spark.config.benchmark import BenchmarkSettings
@@ -230,15 +230,6 @@ class Settings(Section):
     ablate: AblateSettings = AblateSettings()
     sweep: SweepSettings = SweepSettings()
     tracking: TrackingSettings = TrackingSettings()
-
-    @field_validator("train", mode="before")
-    @classmethod
-    def _items_keep_their_own_defaults(cls, given: object) -> object:
-        """What is not said of items is as `AlsSettings` has it, not as `SideSettings`, which is of either side."""
-        if isinstance(given, dict) and isinstance(given.get("item"), dict):
-            own = AlsSettings().item.model_dump(include={"reg", "reg_per_rating"})
-            return {**given, "item": own | given["item"]}
-        return given
 
 
 def dataset_slug(dataset: str) -> str:

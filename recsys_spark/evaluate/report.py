@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recsys_spark.evaluate.rating import RatingSums, bin_labels, total
+from recsys_spark.pages import markdown_table
 
 MODEL = "model"
 """The name under which the trained model stands beside the baselines."""
@@ -132,20 +133,19 @@ class Report:
             for name, parts in self.sums.items()
         }
         best = [min(column) for column in zip(*values.values(), strict=True)]
-        lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+        lines = []
         for name, row in values.items():
             cells = [f"{-value:.1%}" if j == 2 else f"{value:.4f}" for j, value in enumerate(row)]
             lines.append([title(name)])
             for cell, value, low in zip(cells, row, best, strict=True):
                 lines[-1].append(f"**{cell}**" if value == low else cell)
         lines.append(["test rows", *[f"{sum(self.rows):,}"] * 3, *(f"{self.rows[b]:,}" for b in used)])
-        text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+        text = "\n".join(markdown_table(header, lines)) + "\n"
         return text + self._ranking_markdown() if self.ranking else text
 
     def _ranking_markdown(self) -> str:
-        lines = [["", *RANKED.values()], ["---", *["---:"] * len(RANKED)]]
-        lines += [[title(name), *ranked_cells(found)] for name, found in self.ranking.items()]
-        return "\n".join(["", self.protocol, "", *(f"| {' | '.join(cells)} |" for cells in lines)]) + "\n"
+        rows = [[title(name), *ranked_cells(found)] for name, found in self.ranking.items()]
+        return "\n".join(["", self.protocol, "", *markdown_table(["", *RANKED.values()], rows)]) + "\n"
 
 
 def ranked_cells(found: Mapping[str, float]) -> list[str]:

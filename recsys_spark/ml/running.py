@@ -37,6 +37,11 @@ class How(NamedTuple):
     every: int  # iterations between checkpoints; below 1: none
 
 
+def is_broadcast(rows: float, rank: int) -> bool:
+    """Whether ``auto`` broadcasts so many rows of both sides."""
+    return 4 * rows * (rank + 1) <= BROADCAST_LIMIT
+
+
 def way_of(how: How, source: BlockSource, rank: int, cores: int) -> Way:
     """How to run a fit of that size, which is asked for only where it matters.
 
@@ -56,7 +61,7 @@ def way_of(how: How, source: BlockSource, rank: int, cores: int) -> Way:
     if how.exchange == "broadcast":
         return "broadcast"
     rows = source.rows
-    large = 4 * rows * (rank + 1) > BROADCAST_LIMIT
+    large = not is_broadcast(rows, rank)
     if large and how.root is None:
         log.warning(
             "%d rows of rank %d are broadcast, which takes much memory: with a checkpointDir they would be routed",

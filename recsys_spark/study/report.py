@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recsys_spark.pages import put_between
+from recsys_spark.pages import markdown_table, put_between
 
 FULL, RETUNED, AT_FULL = "full", "retuned", "at_full"
 MARK = "study"
@@ -36,7 +36,7 @@ def table(results: Mapping[str, Any]) -> str:
         "p over folds", "train RMSE", "MAE", "accuracy", "cold films", f"NDCG@{results['list_length']}", "seconds",
         "RMSE, full's parameters",
     )  # fmt: skip
-    lines = [head, ("---", *["---:"] * (len(head) - 1))]
+    rows = []
     for name, found in own.items():
         against = found["against_full"]
         compared = _compared(against) if against else ("–",) * 6
@@ -44,8 +44,8 @@ def table(results: Mapping[str, Any]) -> str:
             _number(found["train_rmse"]), _number(found["mae"]), _share(found["accuracy"]), _number(found["rmse_cold"]),
             _number(found["ndcg"]), _number(found["seconds"], 2), _number(given[name]["rmse"]),
         )  # fmt: skip
-        lines.append((_TITLES.get(name, title(name)), _number(found["rmse"]), *compared, *rest))
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+        rows.append((_TITLES.get(name, title(name)), _number(found["rmse"]), *compared, *rest))
+    return "\n".join(markdown_table(head, rows)) + "\n"
 
 
 def statements(results: Mapping[str, Any]) -> list[str]:

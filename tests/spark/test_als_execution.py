@@ -11,6 +11,7 @@ import chispa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from leaks import persisted
 from problems import problem
 from recsys_spark import BlockALS
 from recsys_spark.als.checkpoint import LATEST, Checkpoint, LakeCheckpoints, Progress
@@ -160,10 +161,10 @@ def test_routed_rows_stay_with_executors_until_they_are_asked_for(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    sc, local = spark.sparkContext, f"{tmp_path}/model"
-    before = set(sc._jsc.getPersistentRDDs())
+    local = f"{tmp_path}/model"
+    before = persisted(spark)
     model = estimator(spark, exchange="shuffle", checkpointDir=f"{tmp_path}/kept").fit(ratings)
-    assert set(sc._jsc.getPersistentRDDs()) == before
+    assert persisted(spark) <= before
     assert isinstance(model.trained, SpreadModel)
     strangers = spark.createDataFrame([(-1, -1, 3.0, False)], ratings.schema)
     asked = ratings.unionByName(strangers).orderBy("user", "item")

@@ -11,6 +11,7 @@ import pytest
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
+from leaks import persisted
 from problems import Problem, problem
 from recsys_spark.als import adding
 from recsys_spark.als import stages as module
@@ -117,18 +118,18 @@ def test_sums_that_are_too_many_for_the_driver_are_added_on_executors(
 
 def test_nothing_is_left_behind(spark: SparkSession) -> None:
     sc = spark.sparkContext
-    before = set(sc._jsc.getPersistentRDDs())
+    before = persisted(spark)
     p = problem()
     ratings = EncodedRatings(spark.createDataFrame(p.ratings))
     plan = sc.broadcast(plan_blocks(ratings, {}, (0, 0), (2, 2)))
     executor = Stages(sc, plan.value, block_records(ratings, {}, plan), "left")
     root = Path(SparkFiles.getRootDirectory()) / "recsys-spark-blocks" / "left"
     assert root.is_dir()
-    assert set(sc._jsc.getPersistentRDDs()) != before
+    assert persisted(spark) - before
     bad = SIDE.model_copy(update={"reg": 0.0})
     with pytest.raises(FitError, match="has no unique solution"):
         train(executor, SETTINGS.model_copy(update={"user": bad, "item": bad, "rank": 60}))
     executor.close()
     ratings.close()
-    assert set(sc._jsc.getPersistentRDDs()) == before
+    assert persisted(spark) <= before
     assert not root.exists()

@@ -10,6 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from leaks import persisted
 from problems import Problem, problem
 from recsys_spark.blocks import encoded
 from recsys_spark.blocks.build import block_records, plan_blocks
@@ -71,15 +72,15 @@ def test_the_ratings_are_computed_once(spark: SparkSession, tmp_path: Path) -> N
 
 
 def test_nothing_is_left_behind(spark: SparkSession) -> None:
-    before = set(spark.sparkContext._jsc.getPersistentRDDs())
+    before = persisted(spark)
     settings = {key: spark.conf.get(key, None) for key in _SETTINGS}
     df = spark.createDataFrame(problem().ratings)
     with EncodedRatings(df) as ratings:
         records(ratings, {}, (1, 1))
-        assert set(spark.sparkContext._jsc.getPersistentRDDs()) != before
+        assert persisted(spark) - before
     with pytest.raises(DataError):
         EncodedRatings(df.withColumn("rating", F.lit(None).cast("double")))
-    assert set(spark.sparkContext._jsc.getPersistentRDDs()) == before
+    assert persisted(spark) <= before
     assert {key: spark.conf.get(key, None) for key in _SETTINGS} == settings
 
 

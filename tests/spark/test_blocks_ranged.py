@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from leaks import persisted
 from problems import Problem, columns_of, graph_table, problem
 from recsys_spark import BlockALS
 from recsys_spark.blocks import ranged
@@ -56,12 +57,12 @@ def test_the_blocks_are_those_of_a_plan_of_all_ids(spark: SparkSession, strings:
     p = case(strings)
     tables = {s: spark.createDataFrame(t) for s, t in ((USERS, p.user_features), (ITEMS, p.item_features))}
     graphs = {side: spark.createDataFrame(table) for side, table in p.graphs.items()}
-    before = set(spark.sparkContext._jsc.getPersistentRDDs())
+    before = persisted(spark)
     with EncodedRatings(spark.createDataFrame(p.ratings).repartition(3), limit=0) as ratings:
         assert not ratings.tallied
         with ranged_blocks(ratings, tables, (2, 3), grid, graphs) as (layout, records, ids):
             found, packed = dict(records.collect()), dict(ids.collect())
-    assert set(spark.sparkContext._jsc.getPersistentRDDs()) == before
+    assert persisted(spark) <= before
     whole = p.plan(1, 1)
     plan = Plan(*(SidePlan(whole.side(s).ids, layout.bounds[s], whole.side(s).n_features) for s in (USERS, ITEMS)))
     assert layout.grid == plan.grid._replace(paired=True)

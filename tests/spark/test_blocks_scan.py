@@ -12,6 +12,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from leaks import persisted
 from problems import problem
 from recsys_spark.blocks import encoded
 from recsys_spark.blocks import scan as module
@@ -158,11 +159,11 @@ def test_files_that_tasks_cannot_read_are_read_through_spark(
     def elsewhere(*_: object) -> list[list[Span]]:
         return [[Span("/not/on/this/host.parquet", 0, 0, 1)]]
 
-    before = set(spark.sparkContext._jsc.getPersistentRDDs())
+    before = persisted(spark)
     monkeypatch.setattr(module, "spans", elsewhere)
     with EncodedRatings(chosen(spark.read.parquet(folder))) as ratings:
         assert len(entries(ratings)) == 42
-    assert set(spark.sparkContext._jsc.getPersistentRDDs()) == before
+    assert persisted(spark) <= before
 
 
 def test_chunks_that_are_lost_and_cannot_be_read_again_are_missed(spark: SparkSession, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pyspark.ml.tuning import CrossValidator, CrossValidatorModel, ParamGridBuil
 from pyspark.sql import DataFrame, SparkSession
 
 from fit_bits import bits
+from leaks import persisted
 from problems import problem
 from recsys_spark import BlockALS, BlockALSModel
 from recsys_spark.blocks.encoded import EncodedRatings
@@ -89,7 +90,7 @@ def readings(monkeypatch) -> list[EncodedRatings]:
 
 
 def test_many_fits_read_the_ratings_once(spark: SparkSession, ratings: DataFrame, readings: list) -> None:
-    before = set(spark.sparkContext._jsc.getPersistentRDDs())
+    before = persisted(spark)
     als = small()
     maps = [{als.rank: 1}, {als.rank: 30, als.regParam: 0.0, als.regUserBias: 0.0}, {als.regParam: 0.5}]
     fits = als.fitMultiple(ratings, [*maps, {als.userCol: "item", als.itemCol: "user"}])
@@ -108,11 +109,11 @@ def test_many_fits_read_the_ratings_once(spark: SparkSession, ratings: DataFrame
     assert readings[2]._coded.getStorageLevel().useDisk
     del abandoned
     gc.collect()
-    assert set(spark.sparkContext._jsc.getPersistentRDDs()) == before
+    assert persisted(spark) <= before
 
 
 def test_fits_at_the_same_time_in_one_context_keep_apart(spark: SparkSession, ratings: DataFrame) -> None:
-    before, settings = set(spark.sparkContext._jsc.getPersistentRDDs()), dict(spark.conf.getAll)
+    before, settings = persisted(spark), dict(spark.conf.getAll)
     estimators = [small(rank=r, execution=e, numUserBlocks=2) for r, e in ((2, "stages"), (3, "task"), (3, "stages"))]
     broken = small(rank=30, regParam=0.0, regUserBias=0.0, regItemBias=0.0, execution="stages")
     with ThreadPoolExecutor(4) as pool:
@@ -121,7 +122,7 @@ def test_fits_at_the_same_time_in_one_context_keep_apart(spark: SparkSession, ra
         with pytest.raises(Exception, match="reg"):
             failing.result()
     assert at_once == [bits(e.fit(ratings).fitted) for e in estimators]
-    assert set(spark.sparkContext._jsc.getPersistentRDDs()) <= before
+    assert persisted(spark) <= before
     assert dict(spark.conf.getAll) == settings
 
 

@@ -6,6 +6,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from leaks import persisted
 from recsys_spark import BlockALS
 from recsys_spark.errors import ConfigError, DataError
 
@@ -83,10 +84,10 @@ def test_a_spark_connect_session_gets_a_sentence(spark: SparkSession) -> None:
 
 @pytest.mark.parametrize("execution", ["task", "stages"])
 def test_a_failed_fit_leaves_nothing_behind(spark: SparkSession, execution: str) -> None:
-    before, settings = set(spark.sparkContext._jsc.getPersistentRDDs()), dict(spark.conf.getAll)
+    before, settings = persisted(spark), dict(spark.conf.getAll)
     with pytest.raises(Exception, match="reg"):
         als(regParam=0.0, regUserBias=0.0, regItemBias=0.0, execution=execution).fit(frame(spark))
     with pytest.raises(DataError):
         als().fit(frame(spark, (None, 1.0, 1.0, 1.0)))
-    assert set(spark.sparkContext._jsc.getPersistentRDDs()) == before
+    assert persisted(spark) <= before
     assert dict(spark.conf.getAll) == settings

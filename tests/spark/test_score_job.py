@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
+from leaks import persisted
 from recsys_spark import lake
 from recsys_spark.als.foldin import fold_in, merged
 from recsys_spark.als.model import FittedModel
@@ -142,7 +143,7 @@ def settings(spark: SparkSession, tmp_path: Path) -> Settings:
 def test_the_job_publishes_recommendations_for_everyone(
     spark: SparkSession, settings: Settings, tmp_path: Path
 ) -> None:
-    persisted = spark.sparkContext._jsc.getPersistentRDDs().size()
+    before = persisted(spark)
     result = run(spark, settings, NOBODY)
     model = with_folded(random_model(), RATINGS)
     table = spark.read.parquet(result.outputs["recommendations"])
@@ -157,7 +158,7 @@ def test_the_job_publishes_recommendations_for_everyone(
     assert published.table("recommendations") == result.outputs["recommendations"]
     assert "/score/recommendations/run_date=2024-02-29/" in published.path
     assert {row.run_date for row in lake.read_table(spark, published.path, "recommendations").collect()} == {DAY}
-    assert spark.sparkContext._jsc.getPersistentRDDs().size() == persisted
+    assert persisted(spark) <= before
     assert run(spark, settings, NOBODY).outputs == result.outputs, "the same inputs: the same version"
     for uri in (f"file:{tmp_path}/saved", f"{lake.current(spark, step_root(settings, 'train')).path}/model/"):
         named = settings.model_copy(update={"score": settings.score.model_copy(update={"model": uri})})

@@ -94,7 +94,7 @@ def test_memory_is_that_of_fits_of_parquet_that_all_contenders_have():
     fits = (phase(0, 9.0), phase(0, 5.0, start=120.0, source="derived"), *points)
     samples = [Sample(at, pss) for at, pss in ((99, 9), (100, 2), (108, 3), (121, 7), (135, 4), (1_001, 8))]
     found = launch._measured(make_spec(), Outcome(session=1.0, phases=fits), samples, 20.0)
-    assert found.peak == 4
+    assert (found.peak, found.between) == (4, 13)
 
 
 def test_an_orphan_ends():

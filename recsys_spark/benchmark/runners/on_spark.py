@@ -35,7 +35,7 @@ def open_session(spec: Spec) -> Iterator[SparkSession]:
     left = [tempfile.mkdtemp(prefix="recsys-spark-checkpoints-")]
     if spec.executors:  # workers of a cluster on this machine leave each application's files here
         home = spark.sparkContext._jvm.System.getenv("SPARK_HOME")  # type: ignore[union-attr]
-        left.append(f"{home}/work/{spark.sparkContext.applicationId}")
+        left.append(os.path.join(home, "work", spark.sparkContext.applicationId))
     try:
         # Without it, pyspark.ml.ALS overflows the JVM's stack some 30 iterations on.
         spark.sparkContext.setCheckpointDir(left[0])
