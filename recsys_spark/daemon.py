@@ -6,6 +6,7 @@ Spark runs ``python -m recsys_spark.daemon`` on executors where `spark.python.da
 from __future__ import annotations
 
 import contextlib
+import gc
 from importlib import import_module
 from socket import socket
 
@@ -49,4 +50,5 @@ if __name__ == "__main__":
     with contextlib.suppress(ImportError):  # a task that needs what is missing says so, in words that the driver knows
         preload()
     hang_up_quietly()
+    gc.freeze()  # as `worker.keep_loaded`, of what every worker is born with
     manager()

@@ -17,6 +17,7 @@ from recsys_spark.als.settings import AlsSettings
 from recsys_spark.als.train import Columns, train
 from recsys_spark.blocks.layout import Block
 from recsys_spark.errors import RecsysError
+from recsys_spark.worker import keep_loaded
 
 if TYPE_CHECKING:
     from pyspark import RDD
@@ -69,3 +70,4 @@ def _fit(
         yield train(executor, settings, columns, initial=initial)
     except RecsysError as problem:  # as it is: Spark would wrap it in a Java exception, and try again
         yield problem
+    keep_loaded("fit_in_task")

@@ -20,6 +20,7 @@ from recsys_spark.blocks.plan import Plan
 from recsys_spark.blocks.residency import BlockStore, Handle, Miss, clear_store, materialise
 from recsys_spark.errors import FitError
 from recsys_spark.kernels.rows import F32, NO_F32, Other, pad
+from recsys_spark.worker import keep_loaded
 
 if TYPE_CHECKING:
     from pyspark import RDD, SparkContext
@@ -245,4 +246,6 @@ def open_block(store: BlockStore, element: Handle | tuple[int, bytes]) -> Block 
 def on_block(store: BlockStore, slot: int, block: Block, task: Work[Any], view: Callable[[], View]) -> Done:
     """A task's result, timed; passes may keep files beside the block's. Executor."""
     keep = FileKeep(store.directory, slot)
-    return timed(task, block, lambda: view()._replace(keep=keep))
+    done = timed(task, block, lambda: view()._replace(keep=keep))
+    keep_loaded(getattr(task, "func", task).__qualname__)
+    return done

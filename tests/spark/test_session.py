@@ -30,10 +30,11 @@ import sys
 from recsys_spark.session import build_session
 
 def loaded(_):
-    import sys, zipimport
+    import gc, sys, zipimport
 
     quickened = zipimport.zipimporter.invalidate_caches.__module__ == "recsys_spark.worker"
-    yield sys.modules["__main__"].__spec__.name, "recsys_spark.als.stages" in sys.modules, quickened
+    kept = gc.get_freeze_count() > 0
+    yield sys.modules["__main__"].__spec__.name, "recsys_spark.als.stages" in sys.modules, quickened, kept
 
 spark = build_session("test", {"spark.master": "local[1]", "spark.ui.enabled": "false"})
 print(spark.sparkContext.parallelize([0], 1).mapPartitions(loaded).collect()[0])
@@ -48,7 +49,7 @@ def test_local_workers_are_born_with_the_engine_where_they_can_find_it(tmp_path,
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "PYTHON"))}
     env |= {"PYTHONPATH": str(ROOT)} if found else {}
     done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, check=True)
-    expected = ("recsys_spark.daemon", True, True) if found else ("pyspark.daemon", False, False)
+    expected = ("recsys_spark.daemon", True, True, True) if found else ("pyspark.daemon", False, False, False)
     assert done.stdout.strip().splitlines()[-1] == str(expected)
 
 
