@@ -15,7 +15,7 @@ from recsys_spark.als.inprocess import InProcess
 from recsys_spark.als.model import FittedModel
 from recsys_spark.als.settings import AlsSettings
 from recsys_spark.als.train import Columns, train
-from recsys_spark.blocks.layout import Block
+from recsys_spark.blocks.layout import Block, Record
 from recsys_spark.errors import RecsysError
 from recsys_spark.worker import keep_loaded
 
@@ -40,7 +40,7 @@ def worth_a_task(ratings: int, rows: int, rank: int, cores: int) -> bool:
 
 
 def fit_in_task(
-    records: RDD[tuple[int, bytes]],
+    records: RDD[tuple[int, Record]],
     plan: Broadcast[Plan],
     settings: AlsSettings,
     columns: Columns,

@@ -28,7 +28,7 @@ from recsys_spark.als.model import FitFacts, FittedModel, SideFacts
 from recsys_spark.als.spread import SpreadModel, load_spread_uri, save_spread_uri, spread
 from recsys_spark.als.stages import Resident, remove_shuffle
 from recsys_spark.als.work import Needs, Rows
-from recsys_spark.blocks.layout import ITEMS, USERS, other
+from recsys_spark.blocks.layout import ITEMS, USERS, Record, other
 from recsys_spark.blocks.plan import Layout
 from recsys_spark.blocks.ranged import beside
 from recsys_spark.blocks.residency import Miss
@@ -76,7 +76,7 @@ class RoutedStages(Executor[SpreadModel]):
         self,
         spark: SparkSession,
         layout: Layout,
-        records: RDD[tuple[int, bytes]],
+        records: RDD[tuple[int, Record]],
         fit: str,
         home: str,
         rank: int,

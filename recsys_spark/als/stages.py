@@ -15,7 +15,7 @@ from recsys_spark.als.gathering import Gathering
 from recsys_spark.als.keep import FileKeep
 from recsys_spark.als.meter import Done, timed
 from recsys_spark.als.work import NO_OTHER, NO_OWN, NO_ROWS, Needs, Rows, View
-from recsys_spark.blocks.layout import Block, other
+from recsys_spark.blocks.layout import Block, Record, other
 from recsys_spark.blocks.plan import Plan
 from recsys_spark.blocks.residency import BlockStore, Handle, Miss, clear_store, materialise
 from recsys_spark.errors import FitError
@@ -119,7 +119,7 @@ class Resident:
     def __init__(
         self,
         sc: SparkContext,
-        records: RDD[tuple[int, bytes]],
+        records: RDD[tuple[int, Record]],
         fit: str,
         lay: Callable[..., Iterator[Any]] = materialise,
     ) -> None:
@@ -168,7 +168,7 @@ class Stages(Gathering):
 
     exchange: BroadcastExchange
 
-    def __init__(self, sc: SparkContext, plan: Plan, records: RDD[tuple[int, bytes]], fit: str) -> None:
+    def __init__(self, sc: SparkContext, plan: Plan, records: RDD[tuple[int, Record]], fit: str) -> None:
         super().__init__(plan, BroadcastExchange(sc))
         self._sc = sc
         self._resident = Resident(sc, records, fit)
@@ -214,7 +214,7 @@ def _locate(partition: int, handles: Iterable[Any]) -> Iterator[tuple[int, int, 
 
 
 def _pass(
-    elements: Iterable[Handle | tuple[int, bytes]],
+    elements: Iterable[Handle | tuple[int, bytes | Record]],
     fit: str,
     slots: frozenset[int],
     task: Work[Any],
@@ -232,14 +232,18 @@ def _pass(
     return results
 
 
-def open_block(store: BlockStore, element: Handle | tuple[int, bytes]) -> Block | Miss:
+def open_block(store: BlockStore, element: Handle | tuple[int, bytes | Record]) -> Block | Miss:
     """The block of a handle, or of a (slot, record), whose file is written where it is missing. Executor."""
-    if isinstance(element, Handle):
-        return store.open(element)
-    slot, record = element
-    block = store.open(store.put(slot, record))
+    return store.open(element) if isinstance(element, Handle) else open_written(store, store.put(*element))
+
+
+def open_written(store: BlockStore, handle: Handle) -> Block:
+    """The block of a file that was written just now. Executor."""
+    block = store.open(handle)
     if isinstance(block, Miss):
-        raise FitError(f"block {slot} vanished from {store.directory} as soon as it was written: is its disk full?")
+        raise FitError(
+            f"block {handle.slot} vanished from {store.directory} as soon as it was written: is its disk full?"
+        )
     return block
 
 

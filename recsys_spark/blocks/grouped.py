@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,8 +10,8 @@ import numpy as np
 
 from recsys_spark.blocks.layout import Entries
 from recsys_spark.blocks.wire import code_values, decode_values, narrow
-from recsys_spark.kernels.bucket import col_order, place_across, place_runs
-from recsys_spark.kernels.rows import F32, I32, NO_F32, Csr
+from recsys_spark.kernels.bucket import any_repeated, col_order, place_across, place_runs
+from recsys_spark.kernels.rows import F32, I32, I64, NO_F32, Csr
 
 NO_NAMES: I32 = np.empty(0, np.int32)
 
@@ -91,22 +92,22 @@ def to_csr(parts: Sequence[Grouped], start: int, stop: int) -> Csr:
     Parts without weights count as weight 1 beside parts with. The rows of all parts lie within start:stop.
     """
     parts = [part for part in parts if len(part.cols)]
-    along, across = [p for p in parts if not p.across], _joined([p for p in parts if p.across], start)
-    counts = np.bincount(across.numbers(), minlength=stop - start)
-    for part in along:
-        counts[part.rows - start] += part.lengths  # no row twice in a part
+    counts = np.zeros(stop - start, np.int64)
+    for part in parts:
+        _count(part, start, counts)
     indptr = np.r_[0, np.cumsum(counts, dtype=np.int64)]
     m = int(indptr[-1])
     weighted = any(part.weights.size for part in parts)
     cols, values = np.empty(m, np.int32), np.empty(m, np.float32)
     weights = np.empty(m, np.float32) if weighted else NO_F32
     target, place = (cols, values, weights), indptr[:-1].copy()
-    if len(across.cols):
-        starts = np.r_[0, np.cumsum(across.lengths)]
-        source = (across.cols, across.values, across.weights)
-        place_across(place, np.argsort(across.rows, kind="stable"), across.rows, starts, source, target)
+    for part in _in_turn([p for p in parts if p.across]):
+        starts = np.r_[0, np.cumsum(part.lengths, dtype=np.int64)]
+        order = np.argsort(part.rows, kind="stable")
+        source = (_less(part, start), decode_values(part.levels, part.values), part.weights)
+        place_across(place, order, part.rows.astype(np.int32, copy=False), starts, source, target)
     # In this order the columns of a row mostly ascend from part to part; sorting has less to do.
-    for part in sorted(along, key=_first):
+    for part in sorted((p for p in parts if not p.across), key=_first):
         place_runs(
             place,
             (part.rows - start).astype(np.int32),
@@ -119,22 +120,41 @@ def to_csr(parts: Sequence[Grouped], start: int, stop: int) -> Csr:
     return csr
 
 
-def _joined(parts: Sequence[Grouped], start: int) -> Grouped:
-    """Parts that are ``across`` as one, with columns int32 less ``start``, float32 values, and int64 lengths."""
-    if not parts:
-        return Grouped(NO_NAMES, np.empty(0, np.int64), NO_NAMES, NO_F32, NO_F32, NO_F32, across=True)
+def _count(part: Grouped, start: int, counts: I64) -> None:
+    """Add up the entries of each row."""
+    if not part.across:
+        counts[part.rows - start] += part.lengths  # no row twice in a part
+    elif part.names.size:
+        counts[part.names - start] += np.bincount(part.cols, minlength=len(part.names))
+    else:
+        counts += np.bincount(_less(part, start), minlength=len(counts))
+
+
+def _less(part: Grouped, start: int) -> I32:
+    """The numbers that entries of a part that is ``across`` have as rows of a block."""
+    if part.names.size:
+        return (part.names - np.int32(start)).astype(np.int32, copy=False)[part.cols]
+    return part.cols.astype(np.int32) - np.int32(start)
+
+
+def _in_turn(parts: Sequence[Grouped]) -> Sequence[Grouped]:
+    """Parts that are ``across`` in an order in which their rows ascend, joined to one where there is none."""
+    parts = sorted(parts, key=lambda part: (int(part.rows[0]), int(part.rows[-1])))
+    if all(before.rows[-1] <= after.rows[0] for before, after in itertools.pairwise(parts)):
+        return parts
     weights = NO_F32
     if any(p.weights.size for p in parts):
         weights = np.concatenate([p.weights if p.weights.size else np.ones(len(p.cols), np.float32) for p in parts])
-    return Grouped(
-        np.concatenate([p.rows for p in parts]).astype(np.int32, copy=False),
-        np.concatenate([p.lengths for p in parts]).astype(np.int64),
-        np.concatenate([p.numbers().astype(np.int32) - np.int32(start) for p in parts]),
+    joined = Grouped(
+        np.concatenate([p.rows for p in parts]),
+        np.concatenate([p.lengths for p in parts]),
+        np.concatenate([p.numbers().astype(np.int32) for p in parts]),
         NO_F32,
         np.concatenate([decode_values(p.levels, p.values) for p in parts]),
         weights,
         across=True,
     )
+    return [joined]
 
 
 def _first(part: Grouped) -> int:
@@ -147,8 +167,8 @@ def _sort(csr: Csr) -> None:
     moves = col_order(csr.indptr, csr.cols)
     if moves is not None:
         _move(csr, *moves)
-    repeated = csr.repeated()
-    if repeated.any():
+    if any_repeated(csr.indptr, csr.cols):
+        repeated = csr.repeated()
         cells = np.cumsum(np.r_[True, ~repeated])
         where = np.flatnonzero(np.r_[False, repeated] | np.r_[repeated, False])
         keys = (csr.values[where], cells[where])

@@ -28,6 +28,7 @@ Worked example: 3 users × 4 items in 2 user blocks. Ids are sorted and numbered
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -76,6 +77,22 @@ class Entries(NamedTuple):
         """The entries at ``where``, in that order."""
         weights = self.weights[where] if self.weights.size else self.weights
         return Entries(self.rows[where], self.cols[where], self.values[where], weights)
+
+
+class Record:
+    """A block as bytes, in parts that need not be joined to be written; pickled, it is plain bytes."""
+
+    def __init__(self, side: int, parts: Sequence[bytes | memoryview]) -> None:
+        self.side, self.parts = side, parts
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.parts)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
+        return bytes, (bytes(self),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +151,10 @@ class Block:
         return cols if named is None else named[cols]
 
     def to_bytes(self) -> bytes:
+        """The block's record as bytes."""
+        return bytes(self.record())
+
+    def record(self) -> Record:
         """One binary record: magic, a JSON header of names, types, lengths and offsets, the arrays, each aligned."""
         arrays = {
             f"{part}.{name}": array for part in PARTS for name, array in getattr(self, part)._asdict().items()
@@ -151,7 +172,7 @@ class Block:
         for array in arrays.values():
             if array.size:
                 parts += [np.ascontiguousarray(array).data.cast("B"), bytes(-array.nbytes % _ALIGN)]
-        return b"".join(parts)
+        return Record(self.side, parts)
 
     @classmethod
     def from_buffer(cls, buffer: bytes | bytearray | memoryview | np.ndarray) -> Block:

@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from recsys_spark import lake
 from recsys_spark.blocks.build import PIECES_DDL, gather, merge_with_plan, merged
 from recsys_spark.blocks.grouped import Grouped
-from recsys_spark.blocks.layout import ITEMS, PARTS, SIDE_NAMES, USERS, Block, Entries
+from recsys_spark.blocks.layout import ITEMS, PARTS, SIDE_NAMES, USERS, Block, Entries, Record
 from recsys_spark.blocks.pieces import KINDS, Piece, merge_pieces
 from recsys_spark.blocks.plan import Cuts, Grid, Layout, Plan, SideCuts, SidePlan
 from recsys_spark.blocks.ranged import Ranged, pack_ids
@@ -78,7 +78,7 @@ class PublishedBlocks:
         """The index of both sides."""
         return Plan(self._side(USERS), self._side(ITEMS))
 
-    def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, bytes]]:
+    def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, Record]]:
         """As `blocks.build.block_records`, from the published entries.
 
         A block's local files are read by the task that merges them; others are read whole by Spark, and shuffled.
@@ -136,7 +136,7 @@ def _columns(extra: Any, side: int) -> tuple[FeatureColumn, ...]:
 def write_blocks(
     spark: SparkSession,
     draft: lake.Draft,
-    records: RDD[tuple[int, bytes]],
+    records: RDD[tuple[int, Record]],
     bounds: tuple[np.ndarray, np.ndarray],
     ids: tuple[DataFrame, DataFrame],
     columns: tuple[Sequence[FeatureColumn], Sequence[FeatureColumn]],
@@ -151,7 +151,7 @@ def write_blocks(
         As `Layout.bounds`; as `plan_ids` or `ranged_ids` gives them.
     """
     grid = Grid(len(bounds[USERS]) - 1, len(bounds[ITEMS]) - 1)
-    table = spark.createDataFrame(records.mapValues(bytearray), "slot int, record binary")
+    table = spark.createDataFrame(records.mapValues(_as_binary), "slot int, record binary")
     entries = table.mapInArrow(partial(_write_batches, grid=grid), _ENTRIES_DDL)
     draft.write_table(entries, ENTRIES, partition_by=("side", "kind", "block"))
     for name, rows in zip(SIDE_NAMES, ids, strict=True):
@@ -160,6 +160,10 @@ def write_blocks(
         "bounds": {SIDE_NAMES[s]: bounds[s].tolist() for s in (USERS, ITEMS)},
         "columns": {SIDE_NAMES[s]: [asdict(c) for c in columns[s]] for s in (USERS, ITEMS)},
     }
+
+
+def _as_binary(record: bytes | Record) -> bytearray:
+    return bytearray().join(record.parts if isinstance(record, Record) else (record,))
 
 
 def plan_ids(spark: SparkSession, side: SidePlan) -> DataFrame:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from recsys_spark.blocks.layout import Block
+from recsys_spark.blocks.layout import Block, Record
 
 State: TypeAlias = tuple[int, int, int]
 """Inode, times of last change of content and of anything: a file that still has them was not touched."""
@@ -57,15 +57,18 @@ class BlockStore:
 
         return cls(fit, SparkFiles.getRootDirectory())
 
-    def put(self, slot: int, record: bytes) -> Handle:
+    def put(self, slot: int, record: bytes | Record) -> Handle:
         """Write a record under its content's name: by an attempt's own name first, then one rename."""
-        handle = Handle(slot, Block.from_buffer(record).side, _digest(record), len(record), (0, 0, 0))
+        if isinstance(record, bytes):
+            record = Record(Block.from_buffer(record).side, [record])
+        handle = Handle(slot, record.side, _digest(*record.parts), len(record), (0, 0, 0))
         path = self._path(handle)
         if not self._whole(handle):
             self.directory.mkdir(parents=True, exist_ok=True)
             attempt = path.with_suffix(f".{uuid.uuid4().hex}")
             try:
-                attempt.write_bytes(record)
+                with attempt.open("wb") as file:
+                    file.writelines(record.parts)
                 os.replace(attempt, path)
             except OSError:  # a full disk is not to stay full of half a block
                 attempt.unlink(missing_ok=True)
@@ -110,12 +113,15 @@ def _state(found: os.stat_result) -> State:
     return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _digest(record: Any) -> str:
+def _digest(*parts: Any) -> str:
     # Twice as fast as BLAKE2b where the processor has instructions for it; it guards against damage, not malice.
-    return hashlib.sha1(record, usedforsecurity=False).hexdigest()
+    found = hashlib.sha1(usedforsecurity=False)
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()
 
 
-def materialise(records: Iterable[tuple[int, bytes]], fit: str) -> Iterator[Handle]:
+def materialise(records: Iterable[tuple[int, bytes | Record]], fit: str) -> Iterator[Handle]:
     """Leave each (slot, record) as a file on this executor; yields the handles."""
     store = BlockStore.here(fit)
     for slot, record in records:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     digest = residency._digest
 
-    def counted(data: object) -> str:
-        seen.append(len(data))  # type: ignore[arg-type]
-        return digest(data)
+    def counted(*data: bytes) -> str:
+        seen.append(sum(map(len, data)))
+        return digest(*data)
 
     monkeypatch.setattr(residency, "_digest", counted)
     monkeypatch.setattr(residency, "_checked", {})
@@ -50,6 +51,17 @@ def test_a_file_as_its_writer_left_it_is_not_read_to_be_believed(
     assert isinstance(block, Block)
     assert block.to_bytes() == record
     assert reads == []
+
+
+def test_a_record_in_parts_leaves_the_same_file_as_its_bytes(tmp_path: Path, record: bytes) -> None:
+    parts = Block.from_buffer(record).record()
+    assert len(parts.parts) > 1
+    assert len(parts) == len(record)
+    assert pickle.loads(pickle.dumps(parts)) == record
+    stores = [BlockStore("fit", tmp_path / name) for name in "ab"]
+    handles = [store.put(3, given) for store, given in zip(stores, (parts, record), strict=True)]
+    assert handles[0]._replace(state=(0, 0, 0)) == handles[1]._replace(state=(0, 0, 0))
+    assert [file_of(store).read_bytes() for store in stores] == [record, record]
 
 
 def test_a_touched_file_is_read_once(tmp_path: Path, record: bytes, reads: list[int]) -> None:
