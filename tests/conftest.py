@@ -1,4 +1,5 @@
-"""Fixtures that all tests share, and the order they run in: unit, spark, real, cluster."""
+"""Fixtures that all tests share, and the order they run in: unit, spark, real, cluster; the longest files before these
+where several processes share them out, so that none is left with a long one at the end."""
 
 from __future__ import annotations
 
@@ -15,12 +16,23 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 _ORDER = ("unit", "spark", "real", "cluster")
+_LONGEST = (
+    *("test_standalone", "test_benchmark_runners", "test_benchmark_job", "test_score_days", "test_notebooks"),
+    *("test_study", "test_fit_cluster"),
+)
+
+# For every JVM that a test starts. None runs for so long that optimised code would pay: compiling it took two fifths
+# of the processor time of all.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Cheapest tests first; tests/cluster and tests/real carry the mark of their folder."""
+    """Cheapest tests first, or the longest files; tests/cluster and tests/real carry the mark of their folder."""
+    shared_out = "PYTEST_XDIST_WORKER" in os.environ
 
     def place(item: pytest.Item) -> int:
+        if shared_out and item.path.stem in _LONGEST:
+            return _LONGEST.index(item.path.stem) - len(_LONGEST)
         folders = item.path.parts
         return next((index for index, name in enumerate(_ORDER) if name in folders), 0)
 
@@ -38,8 +50,6 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     scratch = tmp_path_factory.mktemp("spark")
     log_conf = f"-Dlog4j2.configurationFile=file:{ROOT / 'conf' / 'log4j2.properties'}"
-    # No test runs for so long that optimised code would pay: compiling it took two fifths of all processor time.
-    quick = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     session = (
         SparkSession.builder.master("local[2]")
         .appName("recsys_spark tests")
@@ -57,7 +67,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         .config("spark.sql.execution.arrow.pyspark.enabled", "true")
         .config("spark.sql.warehouse.dir", str(scratch / "warehouse"))
         .config("spark.local.dir", str(scratch / "local"))
-        .config("spark.driver.extraJavaOptions", f"{log_conf} {quick}")
+        .config("spark.driver.extraJavaOptions", log_conf)
         .getOrCreate()
     )
     yield session
