@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 _ORDER = ("unit", "spark", "real", "cluster")
 _LONGEST = (
-    *("test_standalone", "test_benchmark_runners", "test_benchmark_job", "test_score_days", "test_notebooks"),
-    *("test_study", "test_fit_cluster"),
+    *("test_standalone", "test_benchmark_runners", "test_notebooks", "test_score_days", "test_als_routed"),
+    *("test_als_execution", "test_als_stages", "test_benchmark_job", "test_fit_cluster", "test_retrain"),
 )
 
 # For every JVM that a test starts. None runs for so long that optimised code would pay: compiling it took two fifths
-# of the processor time of all.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+# of the processor time of all. Without C2 the code cache would be 48 MB, which a long session fills: then the JVM
+# throws code away and interprets.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
