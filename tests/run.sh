@@ -13,5 +13,5 @@ ensure_venv "$ROOT/conf/requirements-dev.lock" "$ROOT/conf/requirements.lock"
 unset SPARK_HOME SPARK_CONF_DIR SPARK_REMOTE MASTER PYTHONPATH
 export PYSPARK_PYTHON="$VENV/bin/python" PYSPARK_DRIVER_PYTHON="$VENV/bin/python"
 cd "$ROOT"
-[ $# -gt 0 ] || set -- -n 2 --dist loadfile
+[ $# -gt 0 ] || set -- -n 2 --dist loadfile --no-loadscope-reorder
 exec "$VENV/bin/python" -m pytest "$@"

@@ -106,9 +106,9 @@ def _sums(
     right = np.zeros((d, rank + 1 if learned else rank), np.int64)
     width = padded_rank(rank)
     failed, _ = row_pass(
-        kind, rows, prior.features, means, d, other, reg.factor, reg.bias, mu, learned, kept, rank, extra.unseen,
-        False, NO_SYSTEMS if systems is None else systems, scales.normal, scales.right, lanes_for(width),
-        scratch_for(width), nnls_scratch(1), NO_F32_2D, NO_F32, NO_SUMS, normal, right,
+        kind, rows.read_only(), prior.features.read_only(), means, d, other, reg.factor, reg.bias, mu, learned, kept,
+        rank, extra.unseen, False, NO_SYSTEMS if systems is None else systems, scales.normal, scales.right,
+        lanes_for(width), scratch_for(width), nnls_scratch(1), NO_F32_2D, NO_F32, NO_SUMS, normal, right,
     )  # fmt: skip
     return ProjectionSums(normal, right, int(failed))
 

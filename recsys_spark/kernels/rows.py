@@ -32,6 +32,13 @@ class Csr(NamedTuple):
         """Number of rows, empty ones included."""
         return len(self.indptr) - 1
 
+    def read_only(self) -> Csr:
+        """The same arrays as views that cannot be written: what is compiled for blocks in files serves all others."""
+        views = [array.view() for array in self]
+        for view in views:
+            view.flags.writeable = False
+        return Csr(*views)
+
     def row_weights(self) -> F64:
         """Σw of each row, float64 of shape (n,), added in the order of the entries."""
         if not self.weights.size:

@@ -87,9 +87,9 @@ def half_sweep(
     sums = np.zeros(3, np.int64)
     width = padded_rank(rank)
     failed, max_bias = row_pass(
-        SWEEP, rows, prior.features, means, 0, other, lam, reg.bias, bias.mean, bias.learned, bias.kept, rank,
-        extra.unseen, extra.nonnegative, NO_SYSTEMS if systems is None else systems, scale, 1.0, lanes_for(width),
-        scratch_for(width), nnls_scratch(rank + 1), factors, biases, sums, NO_I64, NO_I64,
+        SWEEP, rows.read_only(), prior.features.read_only(), means, 0, other, lam, reg.bias, bias.mean, bias.learned,
+        bias.kept, rank, extra.unseen, extra.nonnegative, NO_SYSTEMS if systems is None else systems, scale, 1.0,
+        lanes_for(width), scratch_for(width), nnls_scratch(rank + 1), factors, biases, sums, NO_I64, NO_I64,
     )  # fmt: skip
     sse, reg_factor, reg_bias, unobserved = *(int(s) for s in sums), 0
     if failed < 0 and extra.unseen.weight > 0.0:
@@ -116,7 +116,7 @@ def row_precisions(counts: F64, reg: float, mode: str, per_rating: float = 0.0) 
 def sum_by_row(rows: Csr, scale: float) -> tuple[int, int]:
     """(Σ w r, Σ w) over all rows in units of 1/scale: the sums of μ, each row rounded once."""
     total = np.zeros(2, np.int64)
-    _sum_by_row(rows, scale, total)
+    _sum_by_row(rows.read_only(), scale, total)
     return int(total[0]), int(total[1])
 
 

@@ -38,7 +38,8 @@ def clean_environment(home: Path, **env: str) -> dict[str, str]:
     java = shutil.which("java", path=f"{os.environ.get('JAVA_HOME', '')}/bin{os.pathsep}{os.environ['PATH']}")
     assert java, "no Java"
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return {"PATH": f"/usr/bin:/bin:{Path(java).parent}", "HOME": str(home), "XDG_CACHE_HOME": cache, **env}
+    kept = {"XDG_CACHE_HOME": cache, "JDK_JAVA_OPTIONS": os.environ["JDK_JAVA_OPTIONS"]}
+    return {"PATH": f"/usr/bin:/bin:{Path(java).parent}", "HOME": str(home), **kept, **env}
 
 
 class Node:

@@ -139,11 +139,15 @@ def test_checkpoints_replace_one_another_and_damage_is_named(spark: SparkSession
 def test_an_interval_without_a_place_is_a_warning(
     spark: SparkSession, ratings: DataFrame, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if spark.sparkContext._jsc.sc().getCheckpointDir().isDefined():
-        pytest.skip("another test has set the context's checkpoint directory")
+    context = spark.sparkContext._jsc.sc()
+    set_place, before = getattr(context, "checkpointDir_$eq"), context.getCheckpointDir()
     fit = estimator(spark, execution="stages", checkpointInterval=1, maxIter=1)
-    with caplog.at_level(logging.WARNING, "recsys_spark"):
-        fit.fit(ratings)
+    set_place(spark._jvm.scala.Option.empty())  # another test may have given the context one
+    try:
+        with caplog.at_level(logging.WARNING, "recsys_spark"):
+            fit.fit(ratings)
+    finally:
+        set_place(before)
     assert "no place for checkpoints: set checkpointDir" in caplog.text
 
 

@@ -128,7 +128,7 @@ def test_nothing_is_left_behind(spark: SparkSession) -> None:
     assert persisted(spark) - before
     bad = SIDE.model_copy(update={"reg": 0.0})
     with pytest.raises(FitError, match="has no unique solution"):
-        train(executor, SETTINGS.model_copy(update={"user": bad, "item": bad, "rank": 60}))
+        train(executor, SETTINGS.model_copy(update={"user": bad, "item": bad, "rank": 16}))
     executor.close()
     ratings.close()
     assert persisted(spark) <= before

@@ -74,7 +74,8 @@ commit = fs.commit_dir
 def killed(spark, source, target, last):
     os.kill(os.getpid(), signal.SIGKILL)
 fs.commit_dir = killed
-spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+spark = builder.config("spark.sql.shuffle.partitions", "2").getOrCreate()
 run(spark, settings_for(Path(sys.argv[1]), date.fromisoformat(sys.argv[2]), since="last"), argparse.Namespace())
 """
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recsys_spark.kernels import projection as proj
 from recsys_spark.kernels.exact import off_grid, on_grid, scale_for
+from recsys_spark.kernels.passes import row_pass
 from recsys_spark.kernels.rows import NO_F32, Csr, Other, Prior, Reg, empty_csr, pad, padded_rank
 from recsys_spark.kernels.sweep import Bias, half_sweep, row_precisions
 from reference import dense
@@ -203,3 +204,13 @@ def test_the_grid_holds_any_sum_within_its_bound() -> None:
     assert scale_for(0.0) == 1.0
     with pytest.raises(ValueError, match="finite bound"):
         scale_for(float("nan"))
+
+
+def test_blocks_in_files_and_in_memory_share_what_is_compiled() -> None:
+    p = Problem(4, 5, 3, 2, seed=0)
+    bias, scale, compiled = Bias(p.mu, True, NO_F32), scale_for(1e6), set[int]()
+    for rows in (p.rows, p.rows.read_only(), p.rows._replace(indptr=p.rows.read_only().indptr)):
+        half_sweep(rows, p.other, Prior(p.features, p.projection), p.reg, bias, p.rank, scale)
+        compiled.add(len(row_pass.signatures))
+    assert p.rows.values.flags.writeable, "the caller's arrays stay as they are"
+    assert len(compiled) == 1, "compiling takes half a minute"
