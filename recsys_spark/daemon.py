@@ -6,7 +6,6 @@ Spark runs ``python -m recsys_spark.daemon`` on executors where `spark.python.da
 from __future__ import annotations
 
 import contextlib
-import gc
 from importlib import import_module
 from socket import socket
 
@@ -44,11 +43,11 @@ def hang_up_quietly() -> None:
 if __name__ == "__main__":
     from pyspark.daemon import manager
 
-    from recsys_spark.worker import quicken
+    from recsys_spark.worker import keep_loaded, quicken
 
     quicken()  # the package was imported before this module was known as the main one
     with contextlib.suppress(ImportError):  # a task that needs what is missing says so, in words that the driver knows
         preload()
     hang_up_quietly()
-    gc.freeze()  # as `worker.keep_loaded`, of what every worker is born with
+    keep_loaded("daemon")  # what every worker is born with
     manager()

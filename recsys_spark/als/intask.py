@@ -15,7 +15,7 @@ from recsys_spark.als.inprocess import InProcess
 from recsys_spark.als.model import FittedModel
 from recsys_spark.als.settings import AlsSettings
 from recsys_spark.als.train import Columns, train
-from recsys_spark.blocks.layout import Block, Record
+from recsys_spark.blocks.layout import Block
 from recsys_spark.errors import RecsysError
 from recsys_spark.worker import keep_loaded
 
@@ -40,7 +40,7 @@ def worth_a_task(ratings: int, rows: int, rank: int, cores: int) -> bool:
 
 
 def fit_in_task(
-    records: RDD[tuple[int, Record]],
+    records: RDD[tuple[int, Block]],
     plan: Broadcast[Plan],
     settings: AlsSettings,
     columns: Columns,
@@ -59,13 +59,13 @@ def fit_in_task(
 
 
 def _fit(
-    records: Iterable[tuple[int, bytes]],
+    records: Iterable[tuple[int, Block]],
     plan: Broadcast[Plan],
     settings: AlsSettings,
     columns: Columns,
     initial: FittedModel | None,
 ) -> Iterator[FittedModel | Exception]:
-    executor = InProcess(plan.value, [Block.from_buffer(record) for _, record in records])
+    executor = InProcess(plan.value, [block for _, block in records])
     try:
         yield train(executor, settings, columns, initial=initial)
     except RecsysError as problem:  # as it is: Spark would wrap it in a Java exception, and try again

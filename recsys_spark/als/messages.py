@@ -47,7 +47,7 @@ class Inbox:
     """All that one partition holds, sorted out."""
 
     def __init__(self, elements: Iterable[Any]) -> None:
-        self.blocks: dict[int, Handle | tuple[int, bytes]] = {}
+        self.blocks: dict[int, Handle | tuple[int, Block]] = {}
         self.routes: dict[int, list[Route]] = {}
         self.indexes: dict[int, Index] = {}
         self._messages: dict[tuple[int, Kind], list[Message]] = {}
@@ -55,7 +55,7 @@ class Inbox:
             if isinstance(element, Handle):
                 self.blocks.setdefault(element.slot, element)
                 continue
-            if isinstance(element[1], bytes | bytearray):  # its handle missed
+            if isinstance(element[1], Block):  # its handle missed
                 self.blocks[element[0]] = element
                 continue
             _, (slot, content) = element

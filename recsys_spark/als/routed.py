@@ -28,7 +28,7 @@ from recsys_spark.als.model import FitFacts, FittedModel, SideFacts
 from recsys_spark.als.spread import SpreadModel, load_spread_uri, save_spread_uri, spread
 from recsys_spark.als.stages import Resident, remove_shuffle
 from recsys_spark.als.work import Needs, Rows
-from recsys_spark.blocks.layout import ITEMS, USERS, Record, other
+from recsys_spark.blocks.layout import ITEMS, USERS, Block, other
 from recsys_spark.blocks.plan import Layout
 from recsys_spark.blocks.ranged import beside
 from recsys_spark.blocks.residency import Miss
@@ -61,7 +61,7 @@ class RoutedStages(Executor[SpreadModel]):
     ----------
     spark : SparkSession
     layout : Layout
-    records : RDD of (slot, record)
+    records : RDD of (slot, block)
         As `blocks.ranged.ranged_blocks` gives them.
     fit : str
         A name no other fit of the application has.
@@ -76,7 +76,7 @@ class RoutedStages(Executor[SpreadModel]):
         self,
         spark: SparkSession,
         layout: Layout,
-        records: RDD[tuple[int, Record]],
+        records: RDD[tuple[int, Block]],
         fit: str,
         home: str,
         rank: int,

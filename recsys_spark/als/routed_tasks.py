@@ -12,9 +12,9 @@ import pyarrow as pa
 from recsys_spark.als.executor import Work
 from recsys_spark.als.messages import Inbox, Kind, Lost, Message, outgoing
 from recsys_spark.als.meter import Done
-from recsys_spark.als.stages import on_block, open_block, open_written
+from recsys_spark.als.stages import on_block, open_block
 from recsys_spark.als.work import Needs
-from recsys_spark.blocks.layout import Record
+from recsys_spark.blocks.layout import Block
 from recsys_spark.blocks.plan import Layout
 from recsys_spark.blocks.residency import BlockStore, Handle, Miss
 from recsys_spark.blocks.routes import Index, Route, routes_to
@@ -43,16 +43,14 @@ class Wanted(NamedTuple):
     content: Route | Index
 
 
-def lay_out(records: Iterable[tuple[int, bytes | Record]], fit: str, layout: Layout) -> Iterator[Handle | Wanted]:
-    """Leave each (slot, record) as a file on this executor; yields handles, and which rows blocks want of others."""
+def lay_out(records: Iterable[tuple[int, Block]], fit: str, layout: Layout) -> Iterator[Handle | Wanted]:
+    """Leave each (slot, block) as a file on this executor; yields handles, and which rows blocks want of others."""
     store = BlockStore.here(fit)
-    for slot, record in records:
-        handle = store.put(slot, record)
-        yield handle
-        block = open_written(store, handle)
+    for slot, block in records:
+        yield store.put(slot, block)
         for source, route in routes_to(slot, block, layout):
             yield Wanted(layout.grid.partition(source), source, route)
-        # Copies: the file's memory is not to be held by what is kept of it.
+        # Copies: the block's memory is not to be held by what is kept of it.
         index = Index(block.start, np.array(block.packed_ids), block.ratings.row_weights())
         yield Wanted(layout.grid.partition(slot), slot, index)
 

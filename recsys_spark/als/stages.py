@@ -15,7 +15,7 @@ from recsys_spark.als.gathering import Gathering
 from recsys_spark.als.keep import FileKeep
 from recsys_spark.als.meter import Done, timed
 from recsys_spark.als.work import NO_OTHER, NO_OWN, NO_ROWS, Needs, Rows, View
-from recsys_spark.blocks.layout import Block, Record, other
+from recsys_spark.blocks.layout import Block, other
 from recsys_spark.blocks.plan import Plan
 from recsys_spark.blocks.residency import BlockStore, Handle, Miss, clear_store, materialise
 from recsys_spark.errors import FitError
@@ -108,18 +108,18 @@ class Resident:
     Parameters
     ----------
     sc : SparkContext
-    records : RDD of (slot, record)
+    records : RDD of (slot, block)
         As `blocks.build.block_records` gives it: computed once, straight into files; anew where one is missing.
     fit : str
         A name no other fit of the application has: files and RDDs are kept apart by it.
     lay : callable
-        Turns (slot, record) into files, and yields their handles.
+        Turns (slot, block) into files, and yields their handles.
     """
 
     def __init__(
         self,
         sc: SparkContext,
-        records: RDD[tuple[int, Record]],
+        records: RDD[tuple[int, Block]],
         fit: str,
         lay: Callable[..., Iterator[Any]] = materialise,
     ) -> None:
@@ -168,7 +168,7 @@ class Stages(Gathering):
 
     exchange: BroadcastExchange
 
-    def __init__(self, sc: SparkContext, plan: Plan, records: RDD[tuple[int, Record]], fit: str) -> None:
+    def __init__(self, sc: SparkContext, plan: Plan, records: RDD[tuple[int, Block]], fit: str) -> None:
         super().__init__(plan, BroadcastExchange(sc))
         self._sc = sc
         self._resident = Resident(sc, records, fit)
@@ -214,7 +214,7 @@ def _locate(partition: int, handles: Iterable[Any]) -> Iterator[tuple[int, int, 
 
 
 def _pass(
-    elements: Iterable[Handle | tuple[int, bytes | Record]],
+    elements: Iterable[Handle | tuple[int, Block]],
     fit: str,
     slots: frozenset[int],
     task: Work[Any],
@@ -232,19 +232,15 @@ def _pass(
     return results
 
 
-def open_block(store: BlockStore, element: Handle | tuple[int, bytes | Record]) -> Block | Miss:
-    """The block of a handle, or of a (slot, record), whose file is written where it is missing. Executor."""
-    return store.open(element) if isinstance(element, Handle) else open_written(store, store.put(*element))
-
-
-def open_written(store: BlockStore, handle: Handle) -> Block:
-    """The block of a file that was written just now. Executor."""
-    block = store.open(handle)
-    if isinstance(block, Miss):
-        raise FitError(
-            f"block {handle.slot} vanished from {store.directory} as soon as it was written: is its disk full?"
-        )
-    return block
+def open_block(store: BlockStore, element: Handle | tuple[int, Block]) -> Block | Miss:
+    """The block of a handle, or of a (slot, block), whose file is written where it is missing. Executor."""
+    if isinstance(element, Handle):
+        return store.open(element)
+    slot, block = element
+    opened = store.open(store.put(slot, block))
+    if isinstance(opened, Miss):
+        raise FitError(f"block {slot} vanished from {store.directory} as soon as it was written: is its disk full?")
+    return opened
 
 
 def on_block(store: BlockStore, slot: int, block: Block, task: Work[Any], view: Callable[[], View]) -> Done:

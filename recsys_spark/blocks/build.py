@@ -1,7 +1,7 @@
-"""Block building on Spark: encoded ratings in, an RDD of one binary record a block out. Driver; no row becomes a Row.
+"""Block building on Spark: encoded ratings in, an RDD of blocks out. Driver; no row becomes a Row.
 
 Map tasks cut the ratings of a chunk by block into a few large pieces; one shuffle by slot, with an identity
-partitioner, brings a block's pieces together; the reduce side sorts them into its record. For rows that are broadcast,
+partitioner, brings a block's pieces together; the reduce side sorts them into it. For rows that are broadcast,
 map tasks look up the rows of a chunk's ids in the broadcast index. `blocks.ranged` is for rows that are routed.
 """
 
@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from recsys_spark.blocks.chunks import Chunk
 from recsys_spark.blocks.encoded import EncodedRatings
-from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block, Record
+from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block
 from recsys_spark.blocks.pieces import Index, Piece, chunk_pieces, feature_pieces, graph_pieces, merge_of_plan
 from recsys_spark.blocks.plan import Grid, Plan, plan_side
 from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, read_spans
@@ -97,8 +97,8 @@ def block_records(
     features: dict[int, DataFrame],
     plan: Broadcast[Plan],
     graphs: Graphs | None = None,
-) -> RDD[tuple[int, Record]]:
-    """(slot, record) of every block, empty ones included; lazy. The plan's broadcast must outlive it."""
+) -> RDD[tuple[int, Block]]:
+    """(slot, block) of every block, empty ones included; lazy. The plan's broadcast must outlive it."""
     pieces = all_pieces(ratings, features, partial(_shared, plan), graphs or {})
     return merged(gather(pieces, plan.value.grid), plan.value.grid, partial(merge_with_plan, plan=plan))
 
@@ -128,8 +128,8 @@ def gather(pieces: RDD[tuple[int, Any]], grid: Grid) -> RDD[tuple[int, tuple[int
 
 def merged(
     gathered: RDD[Any], grid: Grid, merge: Callable[[list[Any], int, int, int], Block]
-) -> RDD[tuple[int, Record]]:
-    """(slot, record) of every block from what `gather` brought together; lazy.
+) -> RDD[tuple[int, Block]]:
+    """(slot, block) of every block from what `gather` brought together; lazy.
 
     Parameters
     ----------
@@ -198,13 +198,13 @@ def _merge(
     gathered: Iterable[tuple[int, tuple[int, Any]]],
     grid: Grid,
     merge: Callable[[list[Any], int, int, int], Block],
-) -> Iterator[tuple[int, Record]]:
+) -> Iterator[tuple[int, Block]]:
     found: dict[int, list[Any]] = {}
     for _, (slot, data) in gathered:
         found.setdefault(slot, []).append(data)
     for slot, side, block in grid.blocks():
         if grid.partition(slot) == partition:
-            yield slot, merge(found.pop(slot, []), slot, side, block).record()
+            yield slot, merge(found.pop(slot, []), slot, side, block)
 
 
 def merge_with_plan(

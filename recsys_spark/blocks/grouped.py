@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys_spark.blocks.layout import Entries
 from recsys_spark.blocks.wire import code_values, decode_values, narrow
-from recsys_spark.kernels.bucket import any_repeated, col_order, place_across, place_runs
+from recsys_spark.kernels.bucket import col_order, place_across, place_runs
 from recsys_spark.kernels.rows import F32, I32, I64, NO_F32, Csr
 
 NO_NAMES: I32 = np.empty(0, np.int32)
@@ -132,9 +132,7 @@ def _count(part: Grouped, start: int, counts: I64) -> None:
 
 def _less(part: Grouped, start: int) -> I32:
     """The numbers that entries of a part that is ``across`` have as rows of a block."""
-    if part.names.size:
-        return (part.names - np.int32(start)).astype(np.int32, copy=False)[part.cols]
-    return part.cols.astype(np.int32) - np.int32(start)
+    return part.numbers().astype(np.int32, copy=False) - np.int32(start)
 
 
 def _in_turn(parts: Sequence[Grouped]) -> Sequence[Grouped]:
@@ -167,8 +165,8 @@ def _sort(csr: Csr) -> None:
     moves = col_order(csr.indptr, csr.cols)
     if moves is not None:
         _move(csr, *moves)
-    if any_repeated(csr.indptr, csr.cols):
-        repeated = csr.repeated()
+    repeated = csr.repeated()
+    if repeated.any():
         cells = np.cumsum(np.r_[True, ~repeated])
         where = np.flatnonzero(np.r_[False, repeated] | np.r_[repeated, False])
         keys = (csr.values[where], cells[where])

@@ -28,7 +28,7 @@ Worked example: 3 users × 4 items in 2 user blocks. Ids are sorted and numbered
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -79,25 +79,12 @@ class Entries(NamedTuple):
         return Entries(self.rows[where], self.cols[where], self.values[where], weights)
 
 
-class Record:
-    """A block as bytes, in parts that need not be joined to be written; pickled, it is plain bytes."""
-
-    def __init__(self, side: int, parts: Sequence[bytes | memoryview]) -> None:
-        self.side, self.parts = side, parts
-
-    def __bytes__(self) -> bytes:
-        return b"".join(self.parts)
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
-        return bytes, (bytes(self),)
-
-
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One block of one side. Its arrays are C-contiguous views of one buffer where it was read from one."""
+    """One block of one side. Its arrays are C-contiguous views of one buffer where it was read from one.
+
+    Pickled, it is its record.
+    """
 
     side: int
     start: int  # number of the first row
@@ -151,11 +138,14 @@ class Block:
         return cols if named is None else named[cols]
 
     def to_bytes(self) -> bytes:
-        """The block's record as bytes."""
-        return bytes(self.record())
-
-    def record(self) -> Record:
         """One binary record: magic, a JSON header of names, types, lengths and offsets, the arrays, each aligned."""
+        return b"".join(self.parts())
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Block], tuple[bytes]]:
+        return Block.from_buffer, (self.to_bytes(),)
+
+    def parts(self) -> list[bytes | memoryview]:
+        """The record as what it is joined of, arrays uncopied."""
         arrays = {
             f"{part}.{name}": array for part in PARTS for name, array in getattr(self, part)._asdict().items()
         } | {"keys": self.keys}
@@ -172,7 +162,7 @@ class Block:
         for array in arrays.values():
             if array.size:
                 parts += [np.ascontiguousarray(array).data.cast("B"), bytes(-array.nbytes % _ALIGN)]
-        return Record(self.side, parts)
+        return parts
 
     @classmethod
     def from_buffer(cls, buffer: bytes | bytearray | memoryview | np.ndarray) -> Block:

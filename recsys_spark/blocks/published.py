@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from recsys_spark import lake
 from recsys_spark.blocks.build import PIECES_DDL, gather, merge_with_plan, merged
 from recsys_spark.blocks.grouped import Grouped
-from recsys_spark.blocks.layout import ITEMS, PARTS, SIDE_NAMES, USERS, Block, Entries, Record
+from recsys_spark.blocks.layout import ITEMS, PARTS, SIDE_NAMES, USERS, Block, Entries
 from recsys_spark.blocks.pieces import KINDS, Piece, merge_pieces
 from recsys_spark.blocks.plan import Cuts, Grid, Layout, Plan, SideCuts, SidePlan
 from recsys_spark.blocks.ranged import Ranged, pack_ids
@@ -78,7 +78,7 @@ class PublishedBlocks:
         """The index of both sides."""
         return Plan(self._side(USERS), self._side(ITEMS))
 
-    def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, Record]]:
+    def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, Block]]:
         """As `blocks.build.block_records`, from the published entries.
 
         A block's local files are read by the task that merges them; others are read whole by Spark, and shuffled.
@@ -136,7 +136,7 @@ def _columns(extra: Any, side: int) -> tuple[FeatureColumn, ...]:
 def write_blocks(
     spark: SparkSession,
     draft: lake.Draft,
-    records: RDD[tuple[int, Record]],
+    records: RDD[tuple[int, Block]],
     bounds: tuple[np.ndarray, np.ndarray],
     ids: tuple[DataFrame, DataFrame],
     columns: tuple[Sequence[FeatureColumn], Sequence[FeatureColumn]],
@@ -145,7 +145,7 @@ def write_blocks(
 
     Parameters
     ----------
-    records : RDD of (slot, record)
+    records : RDD of (slot, block)
         Blocks, localised or not.
     bounds, ids : of users and items
         As `Layout.bounds`; as `plan_ids` or `ranged_ids` gives them.
@@ -162,8 +162,8 @@ def write_blocks(
     }
 
 
-def _as_binary(record: bytes | Record) -> bytearray:
-    return bytearray().join(record.parts if isinstance(record, Record) else (record,))
+def _as_binary(block: Block) -> bytearray:
+    return bytearray().join(block.parts())
 
 
 def plan_ids(spark: SparkSession, side: SidePlan) -> DataFrame:

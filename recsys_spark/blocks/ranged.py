@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from recsys_spark.blocks.build import Graphs, all_pieces, blocks_of, gather, merged
 from recsys_spark.blocks.encoded import EncodedRatings
-from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block, Record
+from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block
 from recsys_spark.blocks.named import Answer, Ask, Known, Own, answers, merge_named, names
 from recsys_spark.blocks.partition import ROW_COST, balanced_bounds
 from recsys_spark.blocks.pieces import Piece
@@ -44,7 +44,7 @@ class Ranged(NamedTuple):
     """Blocks, and which ids and rows they hold."""
 
     layout: Layout
-    records: RDD[tuple[int, Record]]
+    records: RDD[tuple[int, Block]]
     ids: RDD[tuple[int, bytes]]  # (slot, `pack_ids` of some of the block's rows)
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from recsys_spark.blocks.layout import Block, Record
+from recsys_spark.blocks.layout import Block
 
 State: TypeAlias = tuple[int, int, int]
 """Inode, times of last change of content and of anything: a file that still has them was not touched."""
@@ -57,18 +57,17 @@ class BlockStore:
 
         return cls(fit, SparkFiles.getRootDirectory())
 
-    def put(self, slot: int, record: bytes | Record) -> Handle:
-        """Write a record under its content's name: by an attempt's own name first, then one rename."""
-        if isinstance(record, bytes):
-            record = Record(Block.from_buffer(record).side, [record])
-        handle = Handle(slot, record.side, _digest(*record.parts), len(record), (0, 0, 0))
+    def put(self, slot: int, block: Block) -> Handle:
+        """Write a block under its content's name: by an attempt's own name first, then one rename."""
+        parts = block.parts()
+        handle = Handle(slot, block.side, _digest(*parts), sum(map(len, parts)), (0, 0, 0))
         path = self._path(handle)
         if not self._whole(handle):
             self.directory.mkdir(parents=True, exist_ok=True)
             attempt = path.with_suffix(f".{uuid.uuid4().hex}")
             try:
                 with attempt.open("wb") as file:
-                    file.writelines(record.parts)
+                    file.writelines(parts)
                 os.replace(attempt, path)
             except OSError:  # a full disk is not to stay full of half a block
                 attempt.unlink(missing_ok=True)
@@ -121,11 +120,11 @@ def _digest(*parts: Any) -> str:
     return found.hexdigest()
 
 
-def materialise(records: Iterable[tuple[int, bytes | Record]], fit: str) -> Iterator[Handle]:
-    """Leave each (slot, record) as a file on this executor; yields the handles."""
+def materialise(records: Iterable[tuple[int, Block]], fit: str) -> Iterator[Handle]:
+    """Leave each (slot, block) as a file on this executor; yields the handles."""
     store = BlockStore.here(fit)
-    for slot, record in records:
-        yield store.put(slot, record)
+    for slot, block in records:
+        yield store.put(slot, block)
 
 
 def clear_store(handles: Iterable[object], fit: str) -> Iterator[None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from recsys_spark.blocks.build import Graphs, block_records, plan_blocks
 from recsys_spark.blocks.encoded import EncodedRatings
-from recsys_spark.blocks.layout import ITEMS, USERS, Record
+from recsys_spark.blocks.layout import ITEMS, USERS, Block
 from recsys_spark.blocks.plan import Plan
 from recsys_spark.blocks.ranged import Ranged, ranged_blocks
 
@@ -37,7 +37,7 @@ class BlockSource(Protocol):
     def plan(self) -> Plan:
         """The index of both sides, for `records`."""
 
-    def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, Record]]:
+    def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, Block]]:
         """As `build.block_records`."""
 
     def ranged(self) -> AbstractContextManager[Ranged]:
@@ -75,7 +75,7 @@ class TableBlocks:
         """See `BlockSource`."""
         return plan_blocks(self._encoded, self.features, self._n_features, self._grid, self._graphs)
 
-    def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, Record]]:
+    def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, Block]]:
         """See `BlockSource`."""
         return block_records(self._encoded, self.features, plan, self._graphs)
 

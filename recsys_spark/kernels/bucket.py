@@ -130,16 +130,6 @@ def _disordered(indptr: I64, cols: I32) -> NDArray[np.bool_]:
 
 
 @njit(cache=True, nogil=True)
-def any_repeated(indptr: I64, cols: I32) -> bool:
-    """Whether a row whose columns ascend names one twice."""
-    for i in range(len(indptr) - 1):
-        for e in range(indptr[i] + 1, indptr[i + 1]):
-            if cols[e] == cols[e - 1]:
-                return True
-    return False
-
-
-@njit(cache=True, nogil=True)
 def _by_row(order: I32, rows: I32, indptr: I64) -> I32:
     """``order``, stably sorted by row."""
     place = indptr[:-1].astype(np.int32)

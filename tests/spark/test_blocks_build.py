@@ -31,7 +31,7 @@ def records(ratings: EncodedRatings, tables: dict, grid: tuple[int, int]) -> dic
     found = block_records(ratings, tables, plan).collect()
     plan.destroy()
     assert len(found) == len(dict(found))
-    return dict(found)
+    return {slot: block.to_bytes() for slot, block in found}
 
 
 @pytest.mark.parametrize("partitions", [1, 5])

@@ -15,7 +15,7 @@ from problems import Problem, columns_of, graph_table, problem
 from recsys_spark import BlockALS
 from recsys_spark.blocks import ranged
 from recsys_spark.blocks.encoded import EncodedRatings
-from recsys_spark.blocks.layout import ITEMS, USERS, Block
+from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.blocks.pieces import build_blocks
 from recsys_spark.blocks.plan import Plan, SidePlan
 from recsys_spark.blocks.ranged import cut_side, ranged_blocks
@@ -69,11 +69,11 @@ def test_the_blocks_are_those_of_a_plan_of_all_ids(spark: SparkSession, strings:
     features = {USERS: p.user_features, ITEMS: p.item_features}
     blocks = build_blocks(plan, p.ratings.to_batches(max_chunksize=50), features, p.graphs)
     for slot, side, block in plan.grid.blocks():
-        ids, made, rows = plan.side(side).ids_of(block), Block.from_buffer(found[slot]), unpack(packed[slot])
+        ids, made, rows = plan.side(side).ids_of(block), found[slot], unpack(packed[slot])
         assert made.ids.equals(ids)
         assert rows["id"].equals(ids)
         assert rows["row"].to_pylist() == list(range(made.start, made.stop))
-        assert found[slot] == blocks[slot].localised(ids).to_bytes()
+        assert made.to_bytes() == blocks[slot].localised(ids).to_bytes()
 
 
 @pytest.fixture

@@ -193,7 +193,7 @@ def test_features_are_read_by_tasks_and_through_spark_to_the_same_records(
             if not plain:
                 monkeypatch.setattr(module, "plain_scan", lambda table: None)
             plan = spark.sparkContext.broadcast(plan_blocks(ratings, tables, (2, 3), (2, 2)))
-            found.append(dict(block_records(ratings, tables, plan).collect()))
+            found.append({s: b.to_bytes() for s, b in block_records(ratings, tables, plan).collect()})
             plan.destroy()
     assert found[0] == found[1]
 

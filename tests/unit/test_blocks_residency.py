@@ -16,9 +16,14 @@ from recsys_spark.blocks.residency import BlockStore, Handle, Miss
 
 
 @pytest.fixture
-def record() -> bytes:
+def block() -> Block:
     p = problem()
-    return build_blocks(p.plan(1, 1), p.ratings.to_batches(), {})[0].to_bytes()
+    return build_blocks(p.plan(1, 1), p.ratings.to_batches(), {})[0]
+
+
+@pytest.fixture
+def record(block: Block) -> bytes:
+    return block.to_bytes()
 
 
 @pytest.fixture
@@ -42,31 +47,32 @@ def file_of(store: BlockStore) -> Path:
 
 
 def test_a_file_as_its_writer_left_it_is_not_read_to_be_believed(
-    tmp_path: Path, record: bytes, reads: list[int]
+    tmp_path: Path, block: Block, record: bytes, reads: list[int]
 ) -> None:
     store = BlockStore("fit", tmp_path)
-    handle = store.put(3, record)
+    handle = store.put(3, block)
     reads.clear()
-    block = store.open(handle)
-    assert isinstance(block, Block)
-    assert block.to_bytes() == record
+    opened = store.open(handle)
+    assert isinstance(opened, Block)
+    assert opened.to_bytes() == record
     assert reads == []
 
 
-def test_a_record_in_parts_leaves_the_same_file_as_its_bytes(tmp_path: Path, record: bytes) -> None:
-    parts = Block.from_buffer(record).record()
-    assert len(parts.parts) > 1
-    assert len(parts) == len(record)
-    assert pickle.loads(pickle.dumps(parts)) == record
+def test_a_block_that_was_read_leaves_the_same_file_as_one_that_was_made(
+    tmp_path: Path, block: Block, record: bytes
+) -> None:
+    read = pickle.loads(pickle.dumps(block))
+    assert read.to_bytes() == record
     stores = [BlockStore("fit", tmp_path / name) for name in "ab"]
-    handles = [store.put(3, given) for store, given in zip(stores, (parts, record), strict=True)]
+    handles = [store.put(3, given) for store, given in zip(stores, (block, read), strict=True)]
     assert handles[0]._replace(state=(0, 0, 0)) == handles[1]._replace(state=(0, 0, 0))
+    assert handles[0].size == len(record)
     assert [file_of(store).read_bytes() for store in stores] == [record, record]
 
 
-def test_a_touched_file_is_read_once(tmp_path: Path, record: bytes, reads: list[int]) -> None:
+def test_a_touched_file_is_read_once(tmp_path: Path, block: Block, record: bytes, reads: list[int]) -> None:
     store = BlockStore("fit", tmp_path)
-    handle = store.put(3, record)
+    handle = store.put(3, block)
     os.utime(file_of(store), ns=(0, 0))
     reads.clear()
     assert isinstance(store.open(handle), Block)
@@ -74,9 +80,11 @@ def test_a_touched_file_is_read_once(tmp_path: Path, record: bytes, reads: list[
     assert reads == [len(record)]
 
 
-def test_a_file_altered_in_place_is_a_miss_and_is_written_anew(tmp_path: Path, record: bytes, reads: list[int]) -> None:
+def test_a_file_altered_in_place_is_a_miss_and_is_written_anew(
+    tmp_path: Path, block: Block, record: bytes, reads: list[int]
+) -> None:
     store = BlockStore("fit", tmp_path)
-    handle = store.put(3, record)
+    handle = store.put(3, block)
     path = file_of(store)
     with path.open("r+b") as file:
         file.seek(len(record) // 2)
@@ -85,14 +93,14 @@ def test_a_file_altered_in_place_is_a_miss_and_is_written_anew(tmp_path: Path, r
         file.write(bytes([byte[0] ^ 1]))
     os.utime(path, ns=(handle.state[1], handle.state[1]))  # what a careless copy does: the time of its change tells
     assert store.open(handle) == Miss(3)
-    store.put(3, record)
+    store.put(3, block)
     reads.clear()
     assert isinstance(store.open(handle), Block)  # another file than the handle's, the same content
     assert reads == [len(record)]
 
 
-def test_another_executors_handle_is_a_miss(tmp_path: Path, record: bytes) -> None:
-    handle = BlockStore("fit", tmp_path / "a").put(3, record)
+def test_another_executors_handle_is_a_miss(tmp_path: Path, block: Block) -> None:
+    handle = BlockStore("fit", tmp_path / "a").put(3, block)
     assert BlockStore("fit", tmp_path / "b").open(handle) == Miss(3)
 
 
