@@ -13,13 +13,18 @@ from socket import socket
 def preload() -> None:
     """Import what tasks import, and load the compiled kernels that build blocks."""
     import numpy as np
+    import pyarrow as pa
 
     import_module("recsys_spark.als.stages")  # all that tasks of a fit are made of
     import_module("recsys_spark.blocks.encoded")  # likewise, of the ratings' first pass
+    from recsys_spark.blocks.chunks import Tally, chunks_of
     from recsys_spark.blocks.grouped import Grouped, to_csr
     from recsys_spark.blocks.layout import Entries
     from recsys_spark.kernels.bucket import counting_order
 
+    one = pa.array([1], pa.int32())
+    ratings = pa.table({"user": one, "item": one, "rating": pa.array([1.0], pa.float32()), "held_out": [False]})
+    list(chunks_of(ratings, (Tally(), Tally())))
     counting_order(np.zeros(1, np.int32), 1)
     two = Grouped.of(Entries.of([0, 0], [1, 0], [1.0, 1.0]))
     to_csr([two, two._replace(cols=two.rows[[0, 0]], across=True)], 0, 1)

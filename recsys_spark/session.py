@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
 import site
 import socket
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 from recsys_spark.errors import EnvironmentProblem
 
 if TYPE_CHECKING:
+    from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
 CORE_PACKAGES = ("numpy", "scipy", "numba", "pyarrow", "pandas", "pydantic", "yaml", "threadpoolctl")
@@ -46,9 +49,24 @@ def build_session(app_name: str, extra_conf: Mapping[str, str] | None = None) ->
         )
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(app_name)
-    for key, value in {**SESSION_CONF, **_daemon(extra_conf or {}), **(extra_conf or {})}.items():
+    daemon = _daemon(extra_conf or {})
+    for key, value in {**SESSION_CONF, **daemon, **(extra_conf or {})}.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    session = builder.getOrCreate()
+    if daemon:
+        threading.Thread(target=_start_workers, args=[session.sparkContext], name="Python workers", daemon=True).start()
+    return session
+
+
+def _start_workers(context: SparkContext) -> None:
+    """Run a task on every core: the daemon imports the engine for a second, which the driver has other uses for."""
+    with contextlib.suppress(Exception):  # the session is stopped already, or its first real task says what is wrong
+        context.setJobDescription("start Python workers")
+        context.parallelize(range(context.defaultParallelism), context.defaultParallelism).foreachPartition(_nothing)
+
+
+def _nothing(_: Iterable[int]) -> None:
+    """A task that does nothing."""
 
 
 def _daemon(extra_conf: Mapping[str, str]) -> dict[str, str]:

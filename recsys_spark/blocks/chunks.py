@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_spark.blocks.wire import code_values, narrow, pack, unpack
-from recsys_spark.kernels.bucket import counting_order
+from recsys_spark.kernels.coding import count_kind, dense_places, group_kind
 from recsys_spark.kernels.rows import F32, NO_F32
 
 CHUNK_ROWS = 2_000_000
@@ -93,11 +93,8 @@ def dictionary(ids: pa.Array) -> tuple[pa.Array, np.ndarray]:
         values = ids.to_numpy()
         low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
         if high - low < 2 * len(values) + 1024:
-            offsets = values.astype(np.int64) - low
-            present = np.zeros(high - low + 1, bool)
-            present[offsets] = True
-            place = np.cumsum(present, dtype=np.int32) - np.int32(1)
-            return pa.array(np.flatnonzero(present) + low), place[offsets]
+            unique, codes = dense_places(values, low, high - low + 1)
+            return pa.array(unique), codes
     coded = ids.dictionary_encode()
     order = pc.sort_indices(coded.dictionary).to_numpy()
     place = np.empty(len(order), np.int32)
@@ -135,10 +132,10 @@ def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         pending.append(batch)
         rows, size = rows + batch.num_rows, size + batch.nbytes
         if rows >= CHUNK_ROWS or size >= CHUNK_BYTES:
-            yield pa.Table.from_batches(pending)
+            yield pa.Table.from_batches(pending).combine_chunks()
             pending, rows, size = [], 0, 0
     if rows:
-        yield pa.Table.from_batches(pending)
+        yield pa.Table.from_batches(pending).combine_chunks()
 
 
 def _is_bad(table: pa.Table) -> bool:
@@ -152,7 +149,8 @@ def _floats(table: pa.Table, name: str) -> F32:
     """A column as float32, minus zero as zero; (0,) where there is none."""
     if name not in table.column_names:
         return NO_F32
-    return table[name].to_numpy().astype(np.float32) + np.float32(0)
+    column = table[name].combine_chunks()  # of chunks, NumPy's copy would look for nulls
+    return column.to_numpy().astype(np.float32, copy=False) + np.float32(0)
 
 
 def chunks_of(table: pa.Table, tallies: tuple[Tally, Tally]) -> Iterator[Chunk]:
@@ -160,30 +158,31 @@ def chunks_of(table: pa.Table, tallies: tuple[Tally, Tally]) -> Iterator[Chunk]:
 
     Ratings of weight 0 give their ids a row in the index, and are left out otherwise.
     """
-    if "held_out" not in table.column_names:
-        yield _chunk(table, False, tallies)
-        return
-    held = table["held_out"].combine_chunks()
-    training = pc.invert(held)
-    for held_out, mask in ((False, training), (True, held)):
-        part = table.filter(mask) if pc.any(mask).as_py() else None
-        if part is not None:
-            yield _chunk(part, held_out, None if held_out else tallies)
-
-
-def _chunk(table: pa.Table, held_out: bool, tallies: tuple[Tally, Tally] | None) -> Chunk:
-    users, user = dictionary(table["user"].combine_chunks())
-    items, item = dictionary(table["item"].combine_chunks())
-    if tallies is not None:
-        tallies[0].add(users, np.bincount(user, minlength=len(users)))
-        tallies[1].add(items, np.bincount(item, minlength=len(items)))
-    values, weights = _floats(table, "rating"), _floats(table, "weight")
-    if weights.size and (weights == 0).any():
-        used = np.flatnonzero(weights)
-        user, item, values, weights = user[used], item[used], values[used], weights[used]
-    levels, values = code_values(values)
-    item = narrow(item)
-    order, starts = counting_order(user, len(users))
-    if np.any(user[1:] < user[:-1]):
-        item, values, weights = item[order], values[order], weights[order] if weights.size else weights
-    return Chunk(held_out, users, items, narrow(np.diff(starts)), item, levels, values, weights)
+    (users, user), (items, item) = (dictionary(table[name].combine_chunks()) for name in ("user", "item"))
+    weights = _floats(table, "weight")
+    levels, values = code_values(_floats(table, "rating"))
+    kinds = np.zeros(len(user), bool)
+    if "held_out" in table.column_names:
+        kinds = table["held_out"].combine_chunks().to_numpy(zero_copy_only=False)
+    for held_out in (False, True) if kinds.any() else (False,):
+        mine = kinds if held_out else ~kinds
+        of_users, of_items = np.zeros(len(users), np.int64), np.zeros(len(items), np.int64)
+        count_kind(user, item, mine, of_users, of_items)
+        rated = np.flatnonzero(of_users), np.flatnonzero(of_items)
+        if not len(rated[0]):
+            continue
+        own, others = (ids.take(pa.array(places)) for ids, places in zip((users, items), rated, strict=True))
+        if not held_out:
+            tallies[0].add(own, of_users[rated[0]])
+            tallies[1].add(others, of_items[rated[1]])
+        if weights.size and (weights == 0).any():
+            mine &= weights != 0
+            of_users = np.bincount(user[mine], minlength=len(users))
+        starts = np.r_[0, np.cumsum(of_users)]
+        n = int(starts[-1])
+        names = np.empty(len(items), np.int32)
+        names[rated[1]] = np.arange(len(rated[1]), dtype=np.int32)
+        cut = np.empty(n, np.int32), np.empty(n, values.dtype), np.empty(n if weights.size else 0, np.float32)
+        group_kind(starts[:-1].copy(), user, names, mine, (item, values, weights), cut)
+        codes, *rest = cut
+        yield Chunk(held_out, own, others, narrow(of_users[rated[0]]), narrow(codes), levels, *rest)

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from recsys_spark.blocks.layout import Entries
-from recsys_spark.blocks.wire import code_values, decode_values, narrow
+from recsys_spark.blocks.wire import code_values, decode_values, look_up, narrow
 from recsys_spark.kernels.bucket import col_order, place_across, place_runs
-from recsys_spark.kernels.rows import F32, I32, I64, NO_F32, Csr
+from recsys_spark.kernels.coding import add_counts
+from recsys_spark.kernels.rows import F32, I32, I64, NO_F32, Csr, read_only
 
 NO_NAMES: I32 = np.empty(0, np.int32)
 
@@ -83,7 +84,7 @@ class Grouped(NamedTuple):
 
     def numbers(self) -> np.ndarray:
         """The entries' columns, (m,) integer."""
-        return self.names[self.cols] if self.names.size else self.cols
+        return look_up(self.names, self.cols) if self.names.size else self.cols
 
 
 def to_csr(parts: Sequence[Grouped], start: int, stop: int) -> Csr:
@@ -125,14 +126,16 @@ def _count(part: Grouped, start: int, counts: I64) -> None:
     if not part.across:
         counts[part.rows - start] += part.lengths  # no row twice in a part
     elif part.names.size:
-        counts[part.names - start] += np.bincount(part.cols, minlength=len(part.names))
+        add_counts(counts, *read_only((part.names - start).astype(np.int32), part.cols))
     else:
         counts += np.bincount(_less(part, start), minlength=len(counts))
 
 
 def _less(part: Grouped, start: int) -> I32:
     """The numbers that entries of a part that is ``across`` have as rows of a block."""
-    return part.numbers().astype(np.int32, copy=False) - np.int32(start)
+    if part.names.size:
+        return look_up((part.names - start).astype(np.int32), part.cols)
+    return part.cols.astype(np.int32) - np.int32(start)
 
 
 def _in_turn(parts: Sequence[Grouped]) -> Sequence[Grouped]:

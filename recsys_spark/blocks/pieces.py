@@ -24,7 +24,8 @@ from recsys_spark.blocks.plan import Cuts, Plan
 from recsys_spark.blocks.wire import pack, unpack
 from recsys_spark.errors import DataError
 from recsys_spark.features.columns import flat_rows
-from recsys_spark.kernels.bucket import counting_order, numbered
+from recsys_spark.kernels.bucket import numbered
+from recsys_spark.kernels.coding import split_columns
 from recsys_spark.kernels.start import keys_of
 
 RATING, FEATURE, HELD_OUT, GRAPH = 0, 1, 2, 3
@@ -117,25 +118,21 @@ def _item_pieces(plan: Index, by_user: Grouped, bounds: np.ndarray) -> Iterator[
     """The items' pieces of a chunk, its entries still by user: whoever merges them takes them in order of users."""
     items = by_user.names
     block = (np.searchsorted(bounds, items, side="right") - 1).astype(np.int32)
-    order, starts = counting_order(block[by_user.cols], len(bounds) - 1)
-    owner = np.repeat(np.arange(len(by_user.rows), dtype=np.int32), by_user.lengths)
-    for b, (first, last) in enumerate(itertools.pairwise(np.searchsorted(items, bounds))):
+    edges = np.searchsorted(items, bounds)
+    m = len(by_user.cols)
+    source = by_user.cols, by_user.values, by_user.weights
+    cut = np.empty(m, np.int32), np.empty(m, by_user.values.dtype), np.empty(len(by_user.weights), np.float32)
+    starts, counts = split_columns(block, edges[:-1], by_user.lengths.astype(np.int64), source, cut)
+    for b, (first, last) in enumerate(itertools.pairwise(edges)):
         if first == last:
             continue
-        mine = order[starts[b] : starts[b + 1]]
-        lengths = np.bincount(owner[mine], minlength=len(by_user.rows))
-        weights = by_user.weights[mine] if by_user.weights.size else by_user.weights
-        cut = Grouped(
-            by_user.rows[lengths > 0],
-            lengths[lengths > 0],
-            by_user.cols[mine] - by_user.cols.dtype.type(first),
-            by_user.levels,
-            by_user.values[mine],
-            weights,
-            items[first:last],
-            across=True,
-        )
-        yield Piece(plan.grid.slot(ITEMS, b), RATING, cut)
+        mine, rated = slice(*starts[b : b + 2]), counts[b] > 0
+        weights = cut[2][mine] if by_user.weights.size else by_user.weights
+        of_block = Grouped(
+            by_user.rows[rated], counts[b][rated], cut[0][mine], by_user.levels, cut[1][mine], weights,
+            items[first:last], across=True,
+        )  # fmt: skip
+        yield Piece(plan.grid.slot(ITEMS, b), RATING, of_block)
 
 
 def feature_pieces(batches: Iterable[pa.RecordBatch], plan: Index, side: int) -> Iterator[Piece]:

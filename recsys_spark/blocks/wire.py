@@ -7,10 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from recsys_spark.kernels.rows import F32, NO_F32
-
-_MAX_LEVELS = 256
-_PROBE = 1 << 14
+from recsys_spark.kernels.coding import looked_up, value_levels
+from recsys_spark.kernels.rows import F32, NO_F32, read_only
 
 
 def pack(arrays: Mapping[str, np.ndarray | pa.Array]) -> bytes:
@@ -44,14 +42,15 @@ def code_values(values: F32) -> tuple[F32, np.ndarray]:
     >>> code_values(np.array([4, 3.5, 4], np.float32))
     (array([4. , 3.5], dtype=float32), array([0, 1, 0], dtype=uint8))
     """
-    if len(np.unique(values[:_PROBE])) > _MAX_LEVELS:
-        return NO_F32, values
-    coded = pa.array(values).dictionary_encode()
-    if len(coded.dictionary) > _MAX_LEVELS:
-        return NO_F32, values
-    return coded.dictionary.to_numpy(), coded.indices.to_numpy().astype(np.uint8)
+    levels, codes = value_levels(values)
+    return (levels, codes) if len(levels) or not len(values) else (NO_F32, values)
 
 
 def decode_values(levels: F32, codes: np.ndarray) -> F32:
     """The inverse of `code_values`."""
-    return levels[codes] if len(levels) else codes
+    return look_up(levels, codes) if len(levels) else codes
+
+
+def look_up(table: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """``table[places]``, of places that are known to be there."""
+    return looked_up(*read_only(table, places))

@@ -5,7 +5,7 @@ Symbols, used everywhere: n rows, m entries, k rank, K padded rank, d feature co
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,14 @@ I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
 NO_F32: F32 = np.empty(0, np.float32)
+
+
+def read_only(*arrays: NDArray[Any]) -> list[NDArray[Any]]:
+    """Views that cannot be written: Numba compiles anew for what can be."""
+    views = [array.view() for array in arrays]
+    for view in views:
+        view.flags.writeable = False
+    return views
 
 
 class Csr(NamedTuple):
@@ -34,10 +42,7 @@ class Csr(NamedTuple):
 
     def read_only(self) -> Csr:
         """The same arrays as views that cannot be written: what is compiled for blocks in files serves all others."""
-        views = [array.view() for array in self]
-        for view in views:
-            view.flags.writeable = False
-        return Csr(*views)
+        return Csr(*read_only(*self))
 
     def row_weights(self) -> F64:
         """Σw of each row, float64 of shape (n,), added in the order of the entries."""
