@@ -174,7 +174,7 @@ def _run(name: str, step: Step, args: argparse.Namespace) -> JobResult:
     from pyspark.sql import SparkSession
 
     from recsys_spark import lake
-    from recsys_spark.session import build_session, check_executors, explain_worker_failure
+    from recsys_spark.session import build_session, check_executors, explain_worker_failure, stop_session
 
     borrowed = SparkSession.getActiveSession() is not None
     spark = None
@@ -189,7 +189,7 @@ def _run(name: str, step: Step, args: argparse.Namespace) -> JobResult:
         raise
     finally:
         if spark is not None and not borrowed:
-            spark.stop()
+            stop_session(spark)
 
 
 def _plain(value: Any) -> Any:

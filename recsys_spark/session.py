@@ -54,15 +54,32 @@ def build_session(app_name: str, extra_conf: Mapping[str, str] | None = None) ->
         builder = builder.config(key, value)
     session = builder.getOrCreate()
     if daemon:
-        threading.Thread(target=_start_workers, args=[session.sparkContext], name="Python workers", daemon=True).start()
+        _start_workers(session.sparkContext)
     return session
 
 
+def stop_session(spark: SparkSession) -> None:
+    """Stop the session and its context, once its workers have started: Spark would report those as crashed."""
+    for thread in _starting:
+        thread.join()
+    _starting.clear()
+    spark.stop()
+
+
+_starting: list[threading.Thread] = []
+
+
 def _start_workers(context: SparkContext) -> None:
-    """Run a task on every core: the daemon imports the engine for a second, which the driver has other uses for."""
-    with contextlib.suppress(Exception):  # the session is stopped already, or its first real task says what is wrong
-        context.setJobDescription("start Python workers")
-        context.parallelize(range(context.defaultParallelism), context.defaultParallelism).foreachPartition(_nothing)
+    """Run a task on every core beside all else: the daemon's imports take a second, which the driver has uses for."""
+
+    def start() -> None:
+        with contextlib.suppress(Exception):  # the session's first real task will say what is wrong
+            context.setJobDescription("start Python workers")
+            tasks = context.defaultParallelism
+            context.parallelize(range(tasks), tasks).foreachPartition(_nothing)
+
+    _starting.append(threading.Thread(target=start, name="Python workers", daemon=True))
+    _starting[-1].start()
 
 
 def _nothing(_: Iterable[int]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from recsys_spark.als.adding import LIMIT as ADDED_LIMIT
 from recsys_spark.als.project import MAX_UNKNOWNS
-from recsys_spark.blocks.build import blocks_for
+from recsys_spark.blocks.build import blocks_for, row_bytes
 from recsys_spark.blocks.encoded import TALLY_LIMIT
 from recsys_spark.errors import ConfigError
 from recsys_spark.kernels.conjugate import STEPS
@@ -46,16 +46,15 @@ class Data:
     @property
     def row(self) -> int:
         """Bytes of a row: factors and bias, float32."""
-        return 4 * (self.rank + 1)
+        return row_bytes(self.rank)
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Executors, each of so many cores; bytes that a task may use; bytes a second that an executor sends."""
+    """Executors, each of so many cores; bytes a second that an executor sends."""
 
     executors: int
     cores: int
-    task_memory: float
     network: float
 
     @property
@@ -100,14 +99,16 @@ class Stage:
     seconds: float
 
 
-def blocks_of(data: Data, cluster: Cluster) -> int:
-    """Blocks a side: one for each core, more where a block's file or the rows that it refers to would be too large.
+def is_routed(data: Data) -> bool:
+    """Whether rows go from block to block, and not by broadcast."""
+    return not is_broadcast(data.users + data.items, data.rank)
 
-    A block of n ratings refers to n rows at most. What a task holds of them it holds twice: as they come, and in order.
-    """
-    whole = _TWICE * max(data.users, data.items) * data.row
-    by_view = _TWICE * data.ratings * data.row / cluster.task_memory if whole > cluster.task_memory else 0.0
-    return max(blocks_for(data.ratings, cluster.tasks), math.ceil(by_view))
+
+def blocks_of(data: Data, cluster: Cluster) -> tuple[int, int]:
+    """User blocks and item blocks, as the engine has them."""
+    row = data.row if is_routed(data) else 0
+    users, items = (blocks_for(data.ratings, cluster.tasks, other, row) for other in (data.items, data.users))
+    return users, items
 
 
 def routed_rows(rows: float, ratings: float, blocks: int) -> float:
@@ -117,12 +118,12 @@ def routed_rows(rows: float, ratings: float, blocks: int) -> float:
 
 def stages(data: Data, cluster: Cluster, constants: Constants) -> list[Stage]:
     """The steps of a fit, in order."""
-    blocks = blocks_of(data, cluster)
+    user_blocks, item_blocks = blocks_of(data, cluster)
     half = data.ratings * constants.rating_at(data.rank) / 2
     line = cluster.executors * cluster.network
-    block = data.ratings / blocks * _BLOCK_RATING
+    block = data.ratings / min(user_blocks, item_blocks) * _BLOCK_RATING
     tallies = _ID * (data.users + data.items)
-    broadcast = is_broadcast(data.users + data.items, data.rank)
+    broadcast = not is_routed(data)
     pieces = data.ratings * constants.piece
     out = [
         Stage(
@@ -133,7 +134,8 @@ def stages(data: Data, cluster: Cluster, constants: Constants) -> list[Stage]:
             max(data.ratings * constants.build / cluster.tasks, pieces / line),
         )
     ]
-    for name, rows in (("items' half-sweep", data.users), ("users' half-sweep", data.items)):
+    halves = (("items' half-sweep", data.users, item_blocks), ("users' half-sweep", data.items, user_blocks))
+    for name, rows, blocks in halves:
         if broadcast:
             # Gathered by the driver, handed from executor to executor: the time of twice the rows on one line.
             sent = data.row * rows * (1 + cluster.executors)
@@ -147,11 +149,11 @@ def stages(data: Data, cluster: Cluster, constants: Constants) -> list[Stage]:
     unknowns = data.features * (data.rank + 1)
     direct = unknowns <= MAX_UNKNOWNS
     way, sums, passes = ("direct", 2 * unknowns**2, 1) if direct else ("gradients", 8 * unknowns, _GRADIENT_PASSES)
-    sent, least = float(sums * blocks * passes), float(sums * passes)
+    sent, least = float(sums * max(user_blocks, item_blocks) * passes), float(sums * passes)
     seconds = sent / line + min(sent, max(ADDED_LIMIT, least)) / cluster.network
     out.append(Stage("projections", way, sums, sent, seconds))
     model = data.row * (data.users + data.items)
-    out.append(Stage("saving", "Parquet", data.row * data.users / blocks, model, model / line))
+    out.append(Stage("saving", "Parquet", data.row * data.users / user_blocks, model, model / line))
     search = data.users * data.items * data.rank * constants.product
     out.append(Stage("top-N of all users", "products", data.row * data.items, 0.0, search / cluster.tasks))
     return out
@@ -215,13 +217,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--features", type=int, default=50, help="feature columns of the side that has most")
     parser.add_argument("--executors", type=int, required=True)
     parser.add_argument("--cores", type=int, required=True, help="of each executor")
-    parser.add_argument("--task-memory", type=float, default=4.0, help="GB that a task may use (4)")
     parser.add_argument("--network", type=float, default=1.25, help="GB a second that an executor sends (1.25)")
     parser.add_argument("--write", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
     constants = constants_of([json.loads(path.read_text(encoding="utf-8")) for path in args.records])
     data = Data(args.users, args.items, args.ratings, args.rank, args.features)
-    cluster = Cluster(args.executors, args.cores, 1e9 * args.task_memory, 1e9 * args.network)
+    cluster = Cluster(args.executors, args.cores, 1e9 * args.network)
     text = markdown(data, cluster, constants)
     if args.write:
         put_between(args.write, MARK, text)
@@ -232,11 +233,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def markdown(data: Data, cluster: Cluster, constants: Constants) -> str:
     """What is assumed, and the table."""
+    user_blocks, item_blocks = blocks_of(data, cluster)
     told = (
         f"{data.users:,.0f} users × {data.items:,.0f} items, {data.ratings:,.0f} ratings, rank {data.rank}, "
         f"{data.features} feature columns; {cluster.executors:,} executors of {cluster.cores} cores, "
-        f"{cluster.task_memory / 1e9:g} GB a task, {cluster.network / 1e9:g} GB a second each; "
-        f"{blocks_of(data, cluster):,} blocks a side."
+        f"{cluster.network / 1e9:g} GB a second each; {user_blocks:,} user blocks, {item_blocks:,} item blocks."
     )
     nanoseconds = ", ".join(
         f"{_three(1e9 * value)} ns {what}"

@@ -40,7 +40,7 @@ from recsys_spark.config import BenchmarkSettings, Settings, dataset_slug, step_
 from recsys_spark.config.benchmark import PARTS
 from recsys_spark.errors import ConfigError, DataError
 from recsys_spark.pages import has_marks, put_between
-from recsys_spark.session import build_session
+from recsys_spark.session import build_session, stop_session
 from recsys_spark.tracking.provenance import provenance
 from recsys_spark.tracking.run import Child, Tracker, track
 
@@ -124,7 +124,7 @@ def run(spark: SparkSession, settings: Settings, args: argparse.Namespace, *, ke
         if args.fresh:
             kept.forget()
         if not keep_session:
-            spark.stop()
+            stop_session(spark)
         found = measure_all(Bench(settings, options, prepared, kept), options)
         record |= record_of(found, options, prepared)
         metrics |= metrics_of(record)
@@ -187,7 +187,7 @@ def _session(spark: SparkSession, kept: bool) -> Iterator[SparkSession]:
     try:
         yield opened
     finally:
-        opened.stop()
+        stop_session(opened)
 
 
 def _folder(spark: SparkSession, settings: Settings) -> Path:

@@ -40,6 +40,8 @@ Know: TypeAlias = Callable[[], Index]
 
 PIECES_DDL = "slot int, piece binary"
 _MAX_RECORD = 512 << 20  # bytes of a block aimed at, well under the 2 GB that a Spark record may hold
+MAX_VIEW = 1 << 30
+"""Bytes aimed at of routed rows that a block refers to; a task holds them twice, as they come and in order."""
 _RATING = 12  # bytes of a rating in a block, at most: column, value, weight
 _MIN_ROWS = 1 << 18  # of a feature table that are worth a task
 _NO_COUNTS = pa.table({"id": pa.array([], pa.int64()), "count": pa.array([], pa.int64())})
@@ -82,14 +84,32 @@ def plan_blocks(
     return Plan(sides[USERS], sides[ITEMS])
 
 
-def blocks_of(ratings: EncodedRatings, given: int) -> int:
-    """How many blocks a side has; see `plan_blocks`."""
-    return given or blocks_for(ratings.ratings, ratings.session.sparkContext.defaultParallelism)
+def blocks_of(ratings: EncodedRatings, given: int, other: int = USERS, row: int = 0) -> int:
+    """How many blocks a side has; see `plan_blocks`, and `blocks_for` where rows of the ``other`` side are routed."""
+    if given:
+        return given
+    tasks = ratings.session.sparkContext.defaultParallelism
+    least = blocks_for(ratings.ratings, tasks)
+    if ratings.ratings * row <= least * MAX_VIEW:
+        return least
+    return blocks_for(ratings.ratings, tasks, ratings.tallies(other).count(), row)
 
 
-def blocks_for(ratings: float, tasks: int) -> int:
-    """Blocks a side of so many ratings, where so many tasks run at a time."""
-    return max(tasks, math.ceil(ratings * _RATING / _MAX_RECORD))
+def blocks_for(ratings: float, tasks: int, rows: float = 0, row: int = 0) -> int:
+    """Blocks a side of so many ratings, where so many tasks run at a time.
+
+    Parameters
+    ----------
+    rows, row : how many rows of the other side are routed to them, and bytes of each; a block of n ratings refers to n
+        of them at most
+    """
+    views = ratings * row / MAX_VIEW if rows * row > MAX_VIEW else 0.0
+    return max(tasks, math.ceil(ratings * _RATING / _MAX_RECORD), math.ceil(views))
+
+
+def row_bytes(rank: int) -> int:
+    """Bytes of a row: factors and bias, float32."""
+    return 4 * (rank + 1)
 
 
 def block_records(

@@ -84,7 +84,7 @@ def _write(
         source = TableBlocks(encoded, tables, (len(columns[USERS]), len(columns[ITEMS])), grid, graphs)
         write = partial(write_blocks, spark, draft, columns=(columns[USERS], columns[ITEMS]))
         if apart:
-            with source.ranged() as found:
+            with source.ranged(settings.train.rank) as found:
                 ids = (ranged_ids(spark, found, USERS), ranged_ids(spark, found, ITEMS))
                 extra = write(found.records, found.layout.bounds, ids)
         else:

@@ -87,8 +87,8 @@ class PublishedBlocks:
         return merged(gather(self._files(grid), grid), grid, partial(merge_with_plan, plan=plan, decode=_decode))
 
     @contextmanager
-    def ranged(self) -> Iterator[Ranged]:
-        """As `blocks.ranged.ranged_blocks`; ids are read by executors."""
+    def ranged(self, rank: int) -> Iterator[Ranged]:
+        """As `blocks.ranged.ranged_blocks`; ids are read by executors, and the grid is that which was published."""
         layout = Layout(Cuts(self._cuts(USERS), self._cuts(ITEMS)), self._bounds)
         ids = self.spark.sparkContext.union([self._ids(USERS, layout), self._ids(ITEMS, layout)])
         parts = [self._files(layout.grid), ids.mapValues(_as_piece)]

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import functions as F
 
-from recsys_spark.blocks.build import Graphs, all_pieces, blocks_of, gather, merged
+from recsys_spark.blocks.build import Graphs, all_pieces, blocks_of, gather, merged, row_bytes
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block
 from recsys_spark.blocks.named import Answer, Ask, Known, Own, answers, merge_named, names
@@ -60,15 +60,22 @@ def ranged_blocks(
     n_features: tuple[int, int],
     grid: tuple[int, int],
     graphs: Graphs | None = None,
+    rank: int = 0,
 ) -> Iterator[Ranged]:
-    """Blocks for rows that are routed; parameters and errors as `build.plan_blocks`."""
+    """Blocks for rows that are routed; parameters and errors as `build.plan_blocks`.
+
+    Parameters
+    ----------
+    rank : of the rows; where the grid is not given there are as many blocks as their memory asks for
+    """
     sides = []
     for side in (USERS, ITEMS):
         check_rated(side, ratings.ratings)
         rows = features.get(side)
         if rows is not None:
             _check_features(rows, SIDE_NAMES[side])
-        sides.append(cut_side(ratings, side, rows, n_features[side], blocks_of(ratings, grid[side])))
+        blocks = blocks_of(ratings, grid[side], 1 - side, row_bytes(rank))
+        sides.append(cut_side(ratings, side, rows, n_features[side], blocks))
     cuts = Cuts(sides[USERS], sides[ITEMS])
     with number_rows(all_pieces(ratings, features, partial(_given, cuts), graphs or {}), cuts) as found:
         yield found

@@ -40,8 +40,8 @@ class BlockSource(Protocol):
     def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, Block]]:
         """As `build.block_records`."""
 
-    def ranged(self) -> AbstractContextManager[Ranged]:
-        """As `ranged.ranged_blocks`."""
+    def ranged(self, rank: int) -> AbstractContextManager[Ranged]:
+        """As `ranged.ranged_blocks`, for rows of that rank."""
 
 
 class TableBlocks:
@@ -79,6 +79,6 @@ class TableBlocks:
         """See `BlockSource`."""
         return block_records(self._encoded, self.features, plan, self._graphs)
 
-    def ranged(self) -> AbstractContextManager[Ranged]:
+    def ranged(self, rank: int) -> AbstractContextManager[Ranged]:
         """See `BlockSource`."""
-        return ranged_blocks(self._encoded, self.features, self._n_features, self._grid, self._graphs)
+        return ranged_blocks(self._encoded, self.features, self._n_features, self._grid, self._graphs, rank)

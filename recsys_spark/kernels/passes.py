@@ -12,6 +12,7 @@ from numba import njit
 
 from recsys_spark.kernels.exact import on_grid
 from recsys_spark.kernels.gram import gram
+from recsys_spark.kernels.lanewise import energies
 from recsys_spark.kernels.nonnegative import solve_nonnegative
 from recsys_spark.kernels.profile import invert, profiled
 from recsys_spark.kernels.rows import F32, I64
@@ -86,6 +87,9 @@ def row_pass(  # type: ignore[no-untyped-def]
                 return batch[failed], max_bias
             if kind == NORMAL:
                 invert(lanes, s)
+            if sweeping:
+                s.objective[:] = s.scalars[0]
+                energies(s.objective, s.apart, s.theta, s.rhs, s.means, s.lam, rank)
             for lane in range(count):
                 row = batch[lane]
                 if sweeping:
@@ -106,14 +110,9 @@ def row_pass(  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, inline="always")
 def _finish(lane, i, means, lam_bias, rank, learned, kept, scale, s, factors, biases, sums):  # type: ignore[no-untyped-def]
     """Store a lane's solution and add its part of J; False where that is not finite."""
-    objective = s.scalars[0, lane]
-    pull = 0.0
+    objective, pull, pull_bias = s.objective[lane], s.apart[lane], 0.0
     for j in range(rank):
-        theta, mean = s.theta[j, lane], means[i, j]
-        objective += s.lam[lane] * mean * mean - theta * s.rhs[j, lane]
-        pull += s.lam[lane] * (theta - mean) * (theta - mean)
-        factors[i, j] = theta
-    pull_bias = 0.0
+        factors[i, j] = s.theta[j, lane]
     if learned:
         theta, mean = s.theta[rank, lane], means[i, rank]
         objective += lam_bias * mean * mean - theta * s.rhs[rank, lane]

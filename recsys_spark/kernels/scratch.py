@@ -22,6 +22,7 @@ class Scratch(NamedTuple):
     grams: F32  # (L, K + 2, S) Σ g p pᵀ of each row; its last two rows are Σ h p and Σ v p
     scalars: F64  # (3, L) Σ e, Σ h, Σ v: energy, the border's corner and right-hand side
     lam: F64  # (L,) λ of each row
+    means: F64  # (K, L) m
     rhs: F64  # (K + 1, L) b + Λm
     theta: F64  # (K + 1, L) the solutions
     a: F32  # (K, K + 4, L) A + Λ; columns K, K + 1: rhs and border s
@@ -32,6 +33,12 @@ class Scratch(NamedTuple):
     border: F32  # (K, L) (A + Λ)⁻¹ s
     corner: F64  # (L,) what is left of the corner once factors are solved for
     residual: F64  # (K, L)
+    step: F64  # (L,) of the bias
+    going: F64  # (L,) 0: this row's θ stays as it is
+    change: F64  # (L,) largest step of a row's θ
+    largest: F64  # (L,) largest of θ
+    objective: F64  # (L,) J of a row
+    apart: F64  # (L,) λ ‖q - m‖²
     bad: F32  # (1, L) not 0: float32 cannot factorise this one
     squares: F32  # (L, K + 2, S) (A + Λ)⁻¹
     system: F64  # (K + 1, K + 1) the float64 way out
@@ -52,6 +59,7 @@ def scratch_for(width: int) -> Scratch:
         grams=aligned((LANES, width + 2, s), f32),
         scalars=aligned((3, LANES), f64),
         lam=aligned((LANES,), f64),
+        means=aligned((width, LANES), f64),
         rhs=aligned((n, LANES), f64),
         theta=aligned((n, LANES), f64),
         a=aligned(triangle, f32),
@@ -62,6 +70,7 @@ def scratch_for(width: int) -> Scratch:
         border=aligned((width, LANES), f32),
         corner=aligned((LANES,), f64),
         residual=aligned((width, LANES), f64),
+        **{name: aligned((LANES,), f64) for name in ("step", "going", "change", "largest", "objective", "apart")},
         bad=aligned((1, LANES), f32),
         squares=aligned((LANES, width + 2, s), f32),
         system=np.zeros((n, n)),

@@ -15,6 +15,7 @@ from numba import njit
 from recsys_spark.kernels.dense import factorise, substitute
 from recsys_spark.kernels.gram import NONE, ONE
 from recsys_spark.kernels.lanes import BLOCK, EXTRA, SMALL, eliminate, factor_block, take_row, to_lanes
+from recsys_spark.kernels.lanewise import begin_residual, copy_rows, correct, subtract_products, without_bias
 from recsys_spark.kernels.scratch import Scratch
 from recsys_spark.kernels.tile import LANES
 
@@ -91,71 +92,53 @@ def _first(lam_bias: float, rank: int, learned: bool, lanes: tuple[int, ...], s:
         eliminate(s.x, c, s.u, s.pivots, 0, c, ONE, lanes)
         if learned:
             eliminate(s.border, c, s.u, s.pivots, 0, c, ONE, lanes)
-    pull = s.residual[0]
-    for lane in range(LANES):
-        s.corner[lane] = s.scalars[1, lane] + lam_bias
-        pull[lane] = s.rhs[rank, lane] if learned else 0.0
     if learned:
-        for j in range(rank):
-            for lane in range(LANES):
-                s.corner[lane] -= np.float64(s.a[j, kk + 1, lane]) * s.border[j, lane]
-                pull[lane] -= np.float64(s.a[j, kk + 1, lane]) * s.x[j, lane]
+        for lane in range(LANES):
+            s.corner[lane] = s.scalars[1, lane] + lam_bias
+            s.step[lane] = s.rhs[rank, lane]
+        subtract_products(s.corner, s.a, s.border, rank, lanes)
+        subtract_products(s.step, s.a, s.x, rank, lanes)
         for lane in range(LANES):
             if not s.corner[lane] > SMALL * (s.scalars[1, lane] + lam_bias):
                 s.bad[0, lane] = np.float32(1.0)
                 s.corner[lane] = 1.0
-            s.theta[rank, lane] = pull[lane] / s.corner[lane]
-    for j in range(rank):
-        for lane in range(LANES):
-            bias = s.theta[rank, lane] if learned else 0.0
-            s.theta[j, lane] = s.x[j, lane] - bias * s.border[j, lane]
+            s.step[lane] /= s.corner[lane]
+            s.theta[rank, lane] = s.step[lane]
+    else:
+        s.step[:] = 0.0
+    without_bias(s.theta, s.x, s.border, s.step, rank)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _refine(lam_bias: float, rank: int, learned: bool, again: bool, lanes: tuple[int, ...], s: Scratch) -> None:
     """A step of iterative refinement; lanes whose step was large are marked 0.5, or 1 ``again``, when only they go."""
     kk = len(lanes)
-    pull, change, largest = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+    bias = s.theta[rank] if learned else s.step  # which is 0 then
+    begin_residual(s.residual, s.rhs, s.a, bias, rank, lanes)
     if learned:
         for lane in range(LANES):
-            pull[lane] = s.rhs[rank, lane] - (s.scalars[1, lane] + lam_bias) * s.theta[rank, lane]
-    for j in range(kk):
-        for lane in range(LANES):
-            s.residual[j, lane] = s.rhs[j, lane] if j < rank else 0.0
-    if learned:
-        for j in range(rank):
-            for lane in range(LANES):
-                border = np.float64(s.a[j, kk + 1, lane])
-                s.residual[j, lane] -= border * s.theta[rank, lane]
-                pull[lane] -= border * s.theta[j, lane]
+            s.step[lane] = s.rhs[rank, lane] - (s.scalars[1, lane] + lam_bias) * s.theta[rank, lane]
+        subtract_products(s.step, s.a, s.theta, rank, lanes)
     for j in range(rank):
         take_row(s.residual, s.theta, s.a, j, rank, lanes)
-    for j in range(kk):
-        for lane in range(LANES):
-            s.x[j, lane] = np.float32(s.residual[j, lane])
+    copy_rows(s.x, s.residual, kk)
     for c in range(kk):
         eliminate(s.x, c, s.u, s.pivots, c + 1, kk, NONE, lanes)
     for step in range(kk):
         eliminate(s.x, kk - 1 - step, s.u, s.pivots, 0, kk - 1 - step, ONE, lanes)
-    if learned:
-        for j in range(rank):
-            for lane in range(LANES):
-                pull[lane] -= np.float64(s.a[j, kk + 1, lane]) * s.x[j, lane]
-        for lane in range(LANES):
-            pull[lane] = pull[lane] / s.corner[lane] if not again or s.bad[0, lane] == 0.5 else 0.0
-            s.theta[rank, lane] += pull[lane]
-            change[lane], largest[lane] = abs(pull[lane]), abs(s.theta[rank, lane])
-    for j in range(rank):
-        for lane in range(LANES):
-            delta = s.x[j, lane] - pull[lane] * s.border[j, lane]
-            if again and s.bad[0, lane] != 0.5:
-                delta = 0.0
-            s.theta[j, lane] += delta
-            change[lane] = max(change[lane], abs(delta))
-            largest[lane] = max(largest[lane], abs(s.theta[j, lane]))
     for lane in range(LANES):
-        if not again or s.bad[0, lane] == 0.5:
-            fine = change[lane] <= REFINED * largest[lane]
+        s.going[lane] = 1.0 if not again or s.bad[0, lane] == 0.5 else 0.0
+        s.change[lane], s.largest[lane] = 0.0, 0.0
+    if learned:
+        subtract_products(s.step, s.a, s.x, rank, lanes)
+        for lane in range(LANES):
+            s.step[lane] = s.step[lane] / s.corner[lane] if s.going[lane] != 0.0 else 0.0
+            s.theta[rank, lane] += s.step[lane]
+            s.change[lane], s.largest[lane] = abs(s.step[lane]), abs(s.theta[rank, lane])
+    correct(s.theta, s.x, s.border, s.step, s.going, s.change, s.largest, rank)
+    for lane in range(LANES):
+        if s.going[lane] != 0.0:
+            fine = s.change[lane] <= REFINED * s.largest[lane]
             if s.bad[0, lane] != 1.0:
                 s.bad[0, lane] = np.float32(0.0 if fine else (1.0 if again else 0.5))
 

@@ -51,6 +51,7 @@ def right_hand_side(
 ) -> None:
     """Rhs = b + Λ m of row i, or Λ m alone where not ``rated``."""
     for j in range(rank):
+        s.means[j, lane] = means[i, j]
         s.rhs[j, lane] = s.lam[lane] * means[i, j] + (s.grams[lane, width + 1, j] if rated else 0.0)
     if learned:
         s.rhs[rank, lane] = lam_bias * means[i, rank] + (s.scalars[2, lane] if rated else 0.0)

@@ -90,6 +90,15 @@ def _lanewise(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
     return builder.call(known, args)
 
 
+def prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
+    """Ask for a cache line."""
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, *[ir.IntType(32)] * 3])
+    fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+    # To be read, into the second cache, as data.
+    builder.call(fetch, [builder.bitcast(address, byte), constant(0, 32), constant(2, 32), constant(1, 32)])
+
+
 def require(dtype: Any, *arrays: Any) -> None:
     """Raise TypeError, when compiling, unless the arrays are C-contiguous and of that dtype."""
     for array in arrays:
@@ -100,14 +109,16 @@ def require(dtype: Any, *arrays: Any) -> None:
 @intrinsic
 def add_product(
     typing: Any, out: Any, left: Any, right: Any, count: Any, fresh: Any, i: Any, j: Any, rows: Any, vectors: Any,
-    border: Any, lanes: Any,
+    border: Any, factors: Any, cols: Any, low: Any, part: Any, lanes: Any,
 ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
     """out[i:i+rows, j:j+16 vectors] = or, unless ``fresh``, += Σ_{r<count} left[r, i:i+rows]ᵀ right[r, j:j+16 vectors].
 
     ``rows``, ``vectors`` and ``border`` are tuples whose lengths count: with a border of two, columns K and K + 1 of
-    left make rows K and K + 1 of out as well.
+    left make rows K and K + 1 of out as well. While it multiplies it asks for factors[cols[low + r], part:part+16],
+    which will be gathered next: asked for all at once they would fill the core's buffers, and it would wait.
     """
-    require(types.float32, out, left, right)
+    require(types.float32, out, left, right, factors)
+    require(types.int32, cols)
     width, step, columns = len(lanes), stride(len(lanes)), len(vectors)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
@@ -125,7 +136,13 @@ def add_product(
         with builder.if_then(builder.not_(args[4])):
             for place, total in zip(places, sums, strict=True):
                 builder.store(o.vector(place), total)
+        table, wanted = (Pointer(context, builder, signature.args[n], args[n]) for n in (10, 11))
+        last = builder.sub(context.make_array(signature.args[11])(context, builder, args[11]).nitems, constant(1))
         with cgutils.for_range(builder, args[3]) as loop:
+            coming = builder.add(args[12], loop.index)
+            coming = builder.select(builder.icmp_signed("<", coming, last), coming, last)
+            coming = builder.mul(builder.sext(wanted.load(coming), ir.IntType(64)), constant(width))
+            prefetch(builder, table.at(builder.add(coming, args[13])))
             base = builder.mul(loop.index, constant(step))
             at = builder.add(base, col)
             panel = [b.vector(builder.add(at, constant(c * LANES))) for c in range(columns)]
@@ -138,8 +155,8 @@ def add_product(
             o.store(builder.load(total), place)
         return context.get_dummy_value()
 
-    kinds = (out, left, right, types.int64, types.boolean, types.int64, types.int64, rows, vectors, border, lanes)
-    return types.void(*kinds), codegen
+    kinds = (out, left, right, types.int64, types.boolean, types.int64, types.int64, rows, vectors, border)
+    return types.void(*kinds, factors, cols, types.int64, types.int64, lanes), codegen
 
 
 @intrinsic
@@ -178,28 +195,3 @@ def gather_rows(
         return context.get_dummy_value()
 
     return types.void(buf, factors, cols, types.int64, types.int64, lanes), codegen
-
-
-@intrinsic
-def prefetch_rows(
-    typing: Any, factors: Any, cols: Any, low: Any, count: Any, lanes: Any
-) -> tuple[Any, Callable[..., Any]]:
-    """Ask for factors[cols[low + r]], r < count, ahead of their use."""
-    require(types.float32, factors)
-    require(types.int32, cols)
-    width = len(lanes)
-
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        f, c = (Pointer(context, builder, signature.args[n], args[n]) for n in range(2))
-        byte = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, *[ir.IntType(32)] * 3])
-        fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-        with cgutils.for_range(builder, args[3]) as loop:
-            col = builder.sext(c.load(builder.add(args[2], loop.index)), ir.IntType(64))
-            start = builder.mul(col, constant(width))
-            for j in range(0, width, LANES):
-                address = builder.bitcast(f.at(builder.add(start, constant(j))), byte)
-                builder.call(fetch, [address, constant(0, 32), constant(2, 32), constant(1, 32)])
-        return context.get_dummy_value()
-
-    return types.void(factors, cols, types.int64, types.int64, lanes), codegen

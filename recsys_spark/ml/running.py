@@ -14,6 +14,7 @@ from recsys_spark.als.settings import AlsSettings
 from recsys_spark.als.spread import SpreadModel, load_spread_uri, save_spread_uri
 from recsys_spark.als.stages import Stages
 from recsys_spark.als.train import Columns, train
+from recsys_spark.blocks.build import row_bytes
 from recsys_spark.blocks.source import BlockSource
 from recsys_spark.errors import ConfigError
 
@@ -39,7 +40,7 @@ class How(NamedTuple):
 
 def is_broadcast(rows: float, rank: int) -> bool:
     """Whether ``auto`` broadcasts so many rows of both sides."""
-    return 4 * rows * (rank + 1) <= BROADCAST_LIMIT
+    return rows * row_bytes(rank) <= BROADCAST_LIMIT
 
 
 def way_of(how: How, source: BlockSource, rank: int, cores: int) -> Way:
@@ -103,7 +104,7 @@ def run_fit(
 def _routed(source: BlockSource, settings: AlsSettings, columns: Columns, initial: Any, how: How) -> SpreadModel:
     spark, fit = source.spark, uuid.uuid4().hex
     home = f"{(how.root or '').rstrip('/')}/rows-{fit}"
-    with source.ranged() as (layout, records, _):
+    with source.ranged(settings.rank) as (layout, records, _):
         routed = RoutedStages(spark, layout, records, fit, home, settings.rank)
         try:
             kept = _checkpoints(spark, how, save=save_spread_uri, load=load_spread_uri)

@@ -54,7 +54,7 @@ def test_the_records_come_back(
     assert {s: b.to_bytes() for s, b in blocks.records(plan).collect()} == dict(enumerate(records))
     plan.destroy()
     without = PublishedBlocks(spark, where)
-    with without.ranged() as found:
+    with without.ranged(3) as found:
         layout, by_partition = found.layout, found.records.glom().collect()
         again = [ranged_ids(spark, found, side).toArrow().sort_by("row") for side in (USERS, ITEMS)]
     assert "plan" not in vars(without)  # ids stay with executors

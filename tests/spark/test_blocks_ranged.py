@@ -13,7 +13,8 @@ from pyspark.sql import DataFrame, SparkSession
 from leaks import persisted
 from problems import Problem, columns_of, graph_table, problem
 from recsys_spark import BlockALS
-from recsys_spark.blocks import ranged
+from recsys_spark.blocks import build, ranged
+from recsys_spark.blocks.build import blocks_of, row_bytes
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.blocks.pieces import build_blocks
@@ -100,6 +101,23 @@ def test_a_sample_cuts_evenly_and_does_not_know_of_partitions(
     costs = counts["count"].to_numpy() + ranged.ROW_COST
     shares = np.diff(np.r_[0, np.cumsum(costs)][cuts[0].edges(counts["id"].combine_chunks())])
     assert shares.max() <= 1.5 * max(shares.mean(), costs.max())
+
+
+def test_blocks_refer_to_no_more_routed_rows_than_a_task_holds(
+    spark: SparkSession, skewed: DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = spark.sparkContext.defaultParallelism
+    with EncodedRatings(skewed, limit=0) as ratings:
+        assert blocks_of(ratings, 0, ITEMS, row_bytes(4)) == tasks
+        monkeypatch.setattr(build, "MAX_VIEW", 20_000)  # room for 1,000 rows: of 700 users, not of 3,000 items
+        assert blocks_of(ratings, 0, USERS, row_bytes(4)) == tasks
+        assert blocks_of(ratings, 0, ITEMS, row_bytes(4)) == 30
+        assert blocks_of(ratings, 3, ITEMS, row_bytes(4)) == 3
+        with ranged_blocks(ratings, {}, (0, 0), (0, 0), rank=4) as (layout, records, _):
+            assert (layout.grid.users, layout.grid.items) == (30, tasks)
+            seen = [len(block.refers) for _, block in records.collect() if block.side == USERS]
+    assert len(seen) == 30
+    assert max(seen) <= 1_000
 
 
 @pytest.fixture

@@ -53,6 +53,21 @@ def test_local_workers_are_born_with_the_engine_where_they_can_find_it(tmp_path,
     assert done.stdout.strip().splitlines()[-1] == str(expected)
 
 
+def test_a_session_that_is_stopped_at_once_says_nothing_of_workers_that_were_still_starting():
+    script = """
+from recsys_spark.session import build_session, stop_session
+
+spark = build_session("test", {"spark.master": "local[2]", "spark.ui.enabled": "false"})
+stop_session(spark)
+"""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK"))}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=env | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+    assert "ERROR" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
 @pytest.mark.parametrize("variable", ["SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED"])
 def test_spark_connect_is_refused_in_a_sentence(monkeypatch, variable):
     monkeypatch.setenv(variable, "sc://localhost")

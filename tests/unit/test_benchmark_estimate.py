@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from recsys_spark.benchmark.estimate import (
     routed_rows,
     stages,
 )
+from recsys_spark.blocks.build import MAX_VIEW
 from recsys_spark.errors import ConfigError
 
 SMALL = Data(users=200_000, items=90_000, ratings=30e6, rank=32)
 HUGE = Data(users=1e9, items=1e7, ratings=1e11, rank=32)
-LAPTOP = Cluster(executors=1, cores=2, task_memory=2e9, network=1e9)
-LARGE = Cluster(executors=250, cores=16, task_memory=4e9, network=1.25e9)
+LAPTOP = Cluster(executors=1, cores=2, network=1e9)
+LARGE = Cluster(executors=250, cores=16, network=1.25e9)
 CONSTANTS = Constants(rank=32, rating=2e-7, build=5e-7, routed=2e-9, piece=6.0, product=1e-11)
 WEAK = [
     {"exchange_by": "broadcast", "executors": 1, "ratings": 1000, "users": 10, "items": 20, "compute": 4.0}
@@ -68,13 +70,15 @@ def test_small_data_is_broadcast_and_large_data_routed():
 
 
 def test_blocks_are_as_many_as_cores_files_and_views_ask_for():
-    assert blocks_of(SMALL, LAPTOP) == 2
+    assert blocks_of(SMALL, LAPTOP) == (2, 2)
     files = Data(users=1e6, items=1e5, ratings=1e10, rank=8)
-    assert blocks_of(files, LAPTOP) == -(-12 * 10**10 // (512 << 20))
-    blocks = blocks_of(HUGE, LARGE)
-    assert blocks > LARGE.tasks
+    assert blocks_of(files, LAPTOP) == (-(-12 * 10**10 // (512 << 20)),) * 2
+    views = math.ceil(HUGE.ratings * HUGE.row / MAX_VIEW)
+    assert blocks_of(HUGE, LARGE) == (views, views)
     for stage in ways(HUGE, LARGE).values():
-        assert stage.memory <= LARGE.task_memory, stage.name
+        assert stage.memory <= 2 * MAX_VIEW, stage.name
+    fewer_items = Data(users=1e9, items=1e6, ratings=1e11, rank=32)
+    assert blocks_of(fewer_items, LARGE) == (LARGE.tasks, views)
 
 
 def test_a_row_goes_once_to_each_block_that_refers_to_it_and_no_more_often_than_it_is_rated():
@@ -83,8 +87,8 @@ def test_a_row_goes_once_to_each_block_that_refers_to_it_and_no_more_often_than_
 
 
 def test_seconds_are_arithmetic_over_cores_or_bytes_over_the_network():
-    fast = Cluster(executors=250, cores=16, task_memory=4e9, network=1e15)
-    slow = Cluster(executors=250, cores=16, task_memory=4e9, network=1e6)
+    fast = Cluster(executors=250, cores=16, network=1e15)
+    slow = Cluster(executors=250, cores=16, network=1e6)
     items = "items' half-sweep"
     moved = ways(HUGE, fast)[items].sent
     assert moved == 1e11 * 4 * 33

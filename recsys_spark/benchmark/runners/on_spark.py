@@ -26,7 +26,7 @@ _BUCKETS = 1 << 20
 @contextlib.contextmanager
 def open_session(spec: Spec) -> Iterator[SparkSession]:
     """The session of a measured process; stages are remembered, since their shuffled bytes are asked for."""
-    from recsys_spark.session import build_session
+    from recsys_spark.session import build_session, stop_session
 
     conf = {"spark.ui.enabled": "false", "spark.ui.retainedStages": "100000", **spec.conf}
     if spec.executors:
@@ -41,7 +41,7 @@ def open_session(spec: Spec) -> Iterator[SparkSession]:
         spark.sparkContext.setCheckpointDir(left[0])
         yield spark
     finally:
-        spark.stop()
+        stop_session(spark)
         for folder in left:
             shutil.rmtree(folder, ignore_errors=True)
 
