@@ -185,3 +185,32 @@ def energies(
         return context.get_dummy_value()
 
     return types.void(objective, apart, theta, rhs, means, lam, types.int64), codegen
+
+
+@intrinsic
+def precisions(typing: Any, a: Any, lam: Any, border: Any, coupling: Any, lanes: Any) -> tuple[Any, Callable[..., Any]]:
+    """a[i, j] = λ [i = j] - λ² a[i, j] - coupling border[i] border[j] for i ≤ j, of sixteen (K, K + 4) matrices."""
+    require(types.float32, a, border)
+    require(types.float64, lam, coupling)
+    width = len(lanes) + EXTRA
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        matrix, one, column, coupled = (_Rows(context, builder, signature.args[n], args[n]) for n in range(4))
+        own = one.load(constant(0))
+        square, couple = builder.fmul(own, own), coupled.load(constant(0))
+
+        def entry(at: ir.Value, factor: ir.Value, j: ir.Value) -> ir.Value:
+            product = builder.fmul(square, matrix.load(at))
+            return builder.fneg(builder.fadd(product, builder.fmul(factor, column.load(j))))
+
+        with cgutils.for_range(builder, constant(len(lanes))) as outer:
+            i = outer.index
+            row, factor = builder.mul(i, constant(width)), builder.fmul(couple, column.load(i))
+            at = builder.add(row, i)
+            matrix.store(builder.fadd(own, entry(at, factor, i)), at)
+            with cgutils.for_range(builder, constant(len(lanes)), start=builder.add(i, constant(1))) as inner:
+                at = builder.add(row, inner.index)
+                matrix.store(entry(at, factor, inner.index), at)
+        return context.get_dummy_value()
+
+    return types.void(a, lam, border, coupling, lanes), codegen

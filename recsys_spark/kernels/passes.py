@@ -14,7 +14,7 @@ from recsys_spark.kernels.exact import on_grid
 from recsys_spark.kernels.gram import gram
 from recsys_spark.kernels.lanewise import energies
 from recsys_spark.kernels.nonnegative import solve_nonnegative
-from recsys_spark.kernels.profile import invert, profiled
+from recsys_spark.kernels.profile import profile_rows, profiled
 from recsys_spark.kernels.rows import F32, I64
 from recsys_spark.kernels.solve import solve_rows
 from recsys_spark.kernels.systems import KEPT, pack, right_hand_side, unpack
@@ -86,7 +86,7 @@ def row_pass(  # type: ignore[no-untyped-def]
             if failed >= 0:
                 return batch[failed], max_bias
             if kind == NORMAL:
-                invert(lanes, s)
+                profile_rows(learned, lanes, s)
             if sweeping:
                 s.objective[:] = s.scalars[0]
                 energies(s.objective, s.apart, s.theta, s.rhs, s.means, s.lam, rank)

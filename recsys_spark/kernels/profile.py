@@ -11,6 +11,7 @@ from numba import njit
 from recsys_spark.kernels.dense import profiled_precision
 from recsys_spark.kernels.gram import NONE, ONE
 from recsys_spark.kernels.lanes import BLOCK, from_lanes, inverse_block, square_block
+from recsys_spark.kernels.lanewise import precisions
 from recsys_spark.kernels.rows import F64
 from recsys_spark.kernels.scratch import Scratch
 from recsys_spark.kernels.solve import solve_wide
@@ -18,8 +19,8 @@ from recsys_spark.kernels.tile import LANES
 
 
 @njit(cache=True, nogil=True, inline="always")
-def invert(lanes: tuple[int, ...], s: Scratch) -> None:
-    """(A + Λ)⁻¹ of all lanes, upper triangles, into ``squares``; ``a`` is overwritten."""
+def profile_rows(learned: bool, lanes: tuple[int, ...], s: Scratch) -> None:
+    """M of the factors of all lanes, upper triangles, into ``profiles``, after `solve_rows`; ``a`` is overwritten."""
     kk = len(lanes)
     for i in range(0, kk, BLOCK):
         for j in range(0, i, BLOCK):
@@ -28,16 +29,19 @@ def invert(lanes: tuple[int, ...], s: Scratch) -> None:
     for j in range(0, kk, BLOCK):
         for i in range(0, j + 1, BLOCK):
             square_block(s.a, s.t, i, j, lanes)
+    for lane in range(LANES):
+        s.coupling[lane] = s.lam[lane] * s.lam[lane] / s.corner[lane] if learned else 0.0
+    precisions(s.a, s.lam, s.border, s.coupling, lanes)
     for j in range(0, kk, LANES):
         for i in range(j + LANES):
-            from_lanes(s.squares, i, j, s.a, lanes)
+            from_lanes(s.profiles, i, j, s.a, lanes)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def profiled(
     lane: int, lam_bias: float, rank: int, learned: bool, lanes: tuple[int, ...], s: Scratch, out: F64
 ) -> None:
-    """Upper triangle of a lane's M by rows, into ``out`` (size (size + 1) / 2,), after `solve_rows` and `invert`."""
+    """Upper triangle of a lane's M by rows, into ``out`` (size (size + 1) / 2,), after `profile_rows`."""
     size = rank + 1 if learned else rank
     lam = s.lam[lane]
     at = 0
@@ -49,15 +53,10 @@ def profiled(
             at += size - a
         return
     for a in range(rank):
-        f = lam * lam * s.border[a, lane] / s.corner[lane] if learned else 0.0
-        for b in range(a, rank):
-            out[at] = -lam * lam * s.squares[lane, a, b]
-            if learned:
-                out[at] -= f * s.border[b, lane]
-            at += 1
-        out[at - (rank - a)] += lam
+        out[at : at + rank - a] = s.profiles[lane, a, a:rank]
+        at += rank - a
         if learned:
-            out[at] = lam_bias * f / lam if lam > 0.0 else 0.0
+            out[at] = lam_bias * lam * s.border[a, lane] / s.corner[lane]
             at += 1
     if learned:
         out[at] = lam_bias - lam_bias * lam_bias / s.corner[lane]

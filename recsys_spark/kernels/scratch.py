@@ -11,6 +11,7 @@ from recsys_spark.kernels.rows import F32, F64
 from recsys_spark.kernels.tile import LANES, stride
 
 BATCH = 64  # ratings gathered at a time
+_ONE_A_ROW = ("coupling", "step", "going", "change", "largest", "objective", "apart")
 
 
 class Scratch(NamedTuple):
@@ -40,7 +41,8 @@ class Scratch(NamedTuple):
     objective: F64  # (L,) J of a row
     apart: F64  # (L,) λ ‖q - m‖²
     bad: F32  # (1, L) not 0: float32 cannot factorise this one
-    squares: F32  # (L, K + 2, S) (A + Λ)⁻¹
+    profiles: F32  # (L, K + 2, S) M of the factors
+    coupling: F64  # (L,) λ² / corner, 0 without a bias
     system: F64  # (K + 1, K + 1) the float64 way out
     inner: F64  # (K + 1, K + 1)
     outer: F64  # (K + 1, K + 1)
@@ -70,9 +72,12 @@ def scratch_for(width: int) -> Scratch:
         border=aligned((width, LANES), f32),
         corner=aligned((LANES,), f64),
         residual=aligned((width, LANES), f64),
-        **{name: aligned((LANES,), f64) for name in ("step", "going", "change", "largest", "objective", "apart")},
+        **{
+            name: aligned((LANES,), f64)
+            for name in ("coupling", "step", "going", "change", "largest", "objective", "apart")
+        },
         bad=aligned((1, LANES), f32),
-        squares=aligned((LANES, width + 2, s), f32),
+        profiles=aligned((LANES, width + 2, s), f32),
         system=np.zeros((n, n)),
         inner=np.zeros((n, n)),
         outer=np.zeros((n, n)),
