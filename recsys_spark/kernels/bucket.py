@@ -6,7 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recsys_spark.kernels.rows import F32, I32, I64
+from recsys_spark.kernels.coding import dense_places
+from recsys_spark.kernels.rows import F32, I32, I64, read_only
 
 
 @njit(cache=True, nogil=True)
@@ -54,11 +55,8 @@ def numbered(values: I32) -> tuple[I32, I32]:
     if high - low >= 2 * len(values) + 1024:
         unique, place = np.unique(values, return_inverse=True)
         return unique, place.astype(np.int32)
-    offsets = values.astype(np.int64) - low
-    present = np.zeros(high - low + 1, bool)
-    present[offsets] = True
-    place = np.cumsum(present, dtype=np.int32) - np.int32(1)
-    return (np.flatnonzero(present) + low).astype(values.dtype), place[offsets]
+    unique, place = dense_places(*read_only(values), low, high - low + 1)
+    return unique.astype(values.dtype), place
 
 
 @njit(cache=True, nogil=True)

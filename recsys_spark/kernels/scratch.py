@@ -72,10 +72,7 @@ def scratch_for(width: int) -> Scratch:
         border=aligned((width, LANES), f32),
         corner=aligned((LANES,), f64),
         residual=aligned((width, LANES), f64),
-        **{
-            name: aligned((LANES,), f64)
-            for name in ("coupling", "step", "going", "change", "largest", "objective", "apart")
-        },
+        **{name: aligned((LANES,), f64) for name in _ONE_A_ROW},
         bad=aligned((1, LANES), f32),
         profiles=aligned((LANES, width + 2, s), f32),
         system=np.zeros((n, n)),
