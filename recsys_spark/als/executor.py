@@ -49,9 +49,19 @@ class Executor(ABC, Generic[Model]):
         for the driver, executors add them up (`als.adding`), and most results are None.
         """
 
+    def run_both(self, task: Work[Any]) -> tuple[list[Done], list[Done]]:
+        """As `run`, for every block of users, and of items: a task that needs no rows."""
+        users, items = (self.run(side, task, Needs.NOTHING) for side in (USERS, ITEMS))
+        return users, items
+
     @abstractmethod
     def settle(self, side: int, task: Work[tuple[work.Rows, Any]], needs: Needs) -> list[Done]:
         """As `run`, for a task that returns rows and a result: rows are those that views show from now on."""
+
+    def settle_both(self, task: Work[tuple[work.Rows, Any]]) -> tuple[list[Done], list[Done]]:
+        """As `settle`, for every block of users, and of items: a task that needs no rows."""
+        users, items = (self.settle(side, task, Needs.NOTHING) for side in (USERS, ITEMS))
+        return users, items
 
     @abstractmethod
     def id_of(self, side: int, row: int) -> Any:
@@ -96,10 +106,13 @@ class Executor(ABC, Generic[Model]):
         """The results of `settle`, metered."""
         return self._metered(self.settle(side, task, needs))
 
-    def survey(self, side: int, feedback: float | None = None) -> list[work.Survey]:
-        """Facts of a side's blocks, by start; with ``feedback`` α, of preferences and confidences."""
-        task = partial(work.survey_block, feedback=feedback, counted=False)
-        return sorted(self.map(side, task, Needs.NOTHING), key=lambda s: s.start)
+    def survey(self, feedback: float | None = None) -> tuple[list[work.Survey], list[work.Survey]]:
+        """Facts of users' blocks and of items', by start; with ``feedback`` α, of preferences and confidences."""
+        return self._surveyed(partial(work.survey_block, feedback=feedback, counted=False))
+
+    def _surveyed(self, task: Work[work.Survey]) -> tuple[list[work.Survey], list[work.Survey]]:
+        users, items = (sorted(self._metered(done), key=lambda survey: survey.start) for done in self.run_both(task))
+        return users, items
 
     def mean_sums(self, scale: float, feedback: float | None = None) -> tuple[int, int]:
         """(Σ w r, Σ w) on the grid."""
@@ -107,10 +120,10 @@ class Executor(ABC, Generic[Model]):
         parts: Sequence[work.RowSums] = self.map(USERS, task, Needs.NOTHING)
         return sum(p.weighted for p in parts), sum(p.weight for p in parts)
 
-    def start(self, orders: Sequence[work.Order], seed: int) -> list[int]:
+    def start(self, orders: tuple[work.Order, work.Order], seed: int) -> list[int]:
         """Initial factors of both sides, biases zero; returns each side's energy on its order's grid."""
-        tasks = [partial(work.start_block, order=orders[side], seed=seed) for side in (USERS, ITEMS)]
-        return [sum(self.settled(side, task, Needs.NOTHING)) for side, task in enumerate(tasks)]
+        task = partial(work.start_block, orders=orders, seed=seed)
+        return [sum(self._metered(done)) for done in self.settle_both(task)]
 
     def energy(self, order: work.Order) -> tuple[int, int]:
         """(Σ λ_i ‖q_i - Wᵀx_i‖², λ_b Σ (c_i - wᵀx_i)²) of a side's rows as they are, on the order's grid."""

@@ -54,21 +54,17 @@ class Gathering(Executor[FittedModel]):
 
     def settle(self, side: int, task: Work[tuple[work.Rows, Any]], needs: Needs) -> list[Done]:
         """See `Executor`."""
-        done = sorted(self.run(side, task, needs), key=lambda d: d.result[0].start)
-        parts: list[work.Rows] = [d.result[0] for d in done]
-        self.publish(side, np.concatenate([p.factors for p in parts]), np.concatenate([p.biases for p in parts]))
-        if parts[0].own.shape[1]:
-            own = np.concatenate([p.own for p in parts])
-            self.meter.moved += 2 * own.nbytes
-            with self.meter.during("exchange"):
-                self.exchange.publish_own(side, own)
-        return [d._replace(result=d.result[1]) for d in done]
+        return self._taken(side, self.run(side, task, needs))
 
-    def survey(self, side: int, feedback: float | None = None) -> list[work.Survey]:
+    def settle_both(self, task: Work[tuple[work.Rows, Any]]) -> tuple[list[Done], list[Done]]:
         """See `Executor`."""
-        task = partial(work.survey_block, feedback=feedback)
-        found = sorted(self.map(side, task, Needs.NOTHING), key=lambda s: s.start)
-        self._counts[side] = np.concatenate([s.counts for s in found])
+        users, items = self.run_both(task)
+        return self._taken(USERS, users), self._taken(ITEMS, items)
+
+    def survey(self, feedback: float | None = None) -> tuple[list[work.Survey], list[work.Survey]]:
+        """See `Executor`; counts stay here, for the model."""
+        found = self._surveyed(partial(work.survey_block, feedback=feedback))
+        self._counts = [np.concatenate([survey.counts for survey in side]) for side in found]
         return found
 
     def id_of(self, side: int, row: int) -> Any:
@@ -120,3 +116,15 @@ class Gathering(Executor[FittedModel]):
         self.meter.moved += 2 * (factors.nbytes + biases.nbytes)
         with self.meter.during("exchange"):
             self.exchange.publish(side, factors, biases)
+
+    def _taken(self, side: int, done: list[Done]) -> list[Done]:
+        """What a pass made, once its rows are published."""
+        done = sorted(done, key=lambda d: d.result[0].start)
+        parts: list[work.Rows] = [d.result[0] for d in done]
+        self.publish(side, np.concatenate([p.factors for p in parts]), np.concatenate([p.biases for p in parts]))
+        if parts[0].own.shape[1]:
+            own = np.concatenate([p.own for p in parts])
+            self.meter.moved += 2 * own.nbytes
+            with self.meter.during("exchange"):
+                self.exchange.publish_own(side, own)
+        return [d._replace(result=d.result[1]) for d in done]

@@ -16,6 +16,7 @@ class Done(NamedTuple):
     view_seconds: float  # fetching the rows that the block refers to
     seconds: float  # the arithmetic
     moved: int = 0  # bytes of rows that it sent to other blocks
+    side: int = -1  # of the block
 
 
 def timed(task: Callable[[Any, Any], Any], block: Any, view: Callable[[], Any]) -> Done:
@@ -24,7 +25,7 @@ def timed(task: Callable[[Any, Any], Any], block: Any, view: Callable[[], Any]) 
     rows = view()
     fetched = time.perf_counter()
     result = task(block, rows)
-    return Done(result, fetched - began, time.perf_counter() - fetched)
+    return Done(result, fetched - began, time.perf_counter() - fetched, side=block.side)
 
 
 @dataclass

@@ -15,9 +15,9 @@ from recsys_spark.als.gathering import Gathering
 from recsys_spark.als.keep import FileKeep
 from recsys_spark.als.meter import Done, timed
 from recsys_spark.als.work import NO_OTHER, NO_OWN, NO_ROWS, Needs, Rows, View
-from recsys_spark.blocks.layout import Block, other
+from recsys_spark.blocks.layout import ITEMS, USERS, Block, other
 from recsys_spark.blocks.plan import Plan
-from recsys_spark.blocks.residency import BlockStore, Handle, Miss, clear_store, materialise
+from recsys_spark.blocks.residency import BlockStore, Handle, Miss, clear_stores, materialise
 from recsys_spark.errors import FitError
 from recsys_spark.kernels.rows import F32, NO_F32, Other, pad
 from recsys_spark.worker import keep_loaded
@@ -158,7 +158,7 @@ class Resident:
     def close(self) -> None:
         """Remove files and RDDs. Files on executors that are gone went with them."""
         try:
-            self.handles.mapPartitions(partial(clear_store, fit=self.fit)).count()
+            clear_stores(self.handles, self.fit)
         finally:
             self.handles.unpersist()
 
@@ -180,12 +180,20 @@ class Stages(Gathering):
 
     def run(self, side: int, task: Work[Any], needs: Needs, each: int = 0) -> list[Done]:
         """See `Executor`. One stage; blocks whose file is missing are rerun from their records in another."""
-        shipped, resident = self.exchange.views(side, needs), self._resident
-        results, slots = [], resident.slots[side]
+        view = partial(self.exchange.views(side, needs).view, needs=needs)
+        return self._run(self._resident.slots[side], task, view, each)
+
+    def run_both(self, task: Work[Any]) -> tuple[list[Done], list[Done]]:
+        """See `Executor`; one stage."""
+        slots = [slot for side in (USERS, ITEMS) for slot in self._resident.slots[side]]
+        found = self._run(slots, task, _no_view)
+        users, items = ([done for done in found if done.side == side] for side in (USERS, ITEMS))
+        return users, items
+
+    def _run(self, slots: Sequence[int], task: Work[Any], view: Callable[[Block], View], each: int = 0) -> list[Any]:
+        resident, results = self._resident, []
         for blocks in (resident.handles, resident.records):
-            pass_over = partial(
-                _pass, fit=resident.fit, slots=frozenset(slots), task=task, view=partial(shipped.view, needs=needs)
-            )
+            pass_over = partial(_pass, fit=resident.fit, slots=frozenset(slots), task=task, view=view)
             found = resident.run(blocks, pass_over, slots, each)
             results += [r for r in found if not isinstance(r, Miss)]
             slots = [r.slot for r in found if isinstance(r, Miss)]
@@ -211,6 +219,10 @@ def remove_shuffle(sc: SparkContext, shuffled: RDD[Any]) -> None:
 
 def _locate(partition: int, handles: Iterable[Any]) -> Iterator[tuple[int, int, int]]:
     return ((partition, h.slot, h.side) for h in handles if isinstance(h, Handle))
+
+
+def _no_view(block: Block) -> View:
+    return View()
 
 
 def _pass(

@@ -112,7 +112,7 @@ class _Fit(Generic[Model]):
     ) -> None:
         self.executor, self.settings, self.columns = executor, settings.resolved(), columns
         self.watch, self.watched = watch or (lambda event: None), watch is not None
-        self.facts = Facts.merged(*(executor.survey(side, settings.feedback) for side in (USERS, ITEMS)))
+        self.facts = Facts.merged(*executor.survey(settings.feedback))
         if not self.facts.ratings:
             raise FitError("no training rating with a weight above 0: nothing to fit")
         if self.facts.mean_scale * self.facts.max_weight < _LEAST_SCALE:
@@ -184,7 +184,7 @@ class _Fit(Generic[Model]):
         return self._record(number, time.perf_counter() - began)
 
     def _start(self, initial: Any) -> None:
-        starts = [self.orders.start_order(side) for side in (USERS, ITEMS)]
+        starts = self.orders.start_order(USERS), self.orders.start_order(ITEMS)
         energies = self.executor.start(starts, self.settings.seed)
         self.reg = [float(off_grid(e, o.scale)) for e, o in zip(energies, starts, strict=True)]
         self._static_biases()
@@ -232,7 +232,7 @@ class _Fit(Generic[Model]):
     def _resume(self, found: Checkpoint, iterations: list[Iteration], patience: Patience) -> _Best:
         """Put everything back as it was after the checkpoint's iteration."""
         progress = found.progress
-        self.executor.start([self.orders.start_order(side) for side in (USERS, ITEMS)], self.settings.seed)
+        self.executor.start((self.orders.start_order(USERS), self.orders.start_order(ITEMS)), self.settings.seed)
         self._static_biases()
         self.orders.max_bias = list(progress.max_bias)
         self.orders.projections = _projections(found.model)

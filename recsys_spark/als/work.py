@@ -187,8 +187,9 @@ def sum_block(block: Block, view: View, scale: float, feedback: float | None = N
     return RowSums(*sum_by_row(training(block, feedback), scale))
 
 
-def start_block(block: Block, view: View, order: Order, seed: int) -> tuple[Rows, int]:
-    """Initial factors from ids and seed; their energy Σ λ_i ‖q_i‖² on the grid."""
+def start_block(block: Block, view: View, orders: tuple[Order, Order], seed: int) -> tuple[Rows, int]:
+    """Initial factors from ids and seed, as its side's order says; their energy Σ λ_i ‖q_i‖² on the order's grid."""
+    order = orders[block.side]
     factors = _start_factors(block, order, seed)
     lam = regularisation(block, order).factor
     energy = lam * np.einsum("ij,ij->i", factors, factors, dtype=np.float64)

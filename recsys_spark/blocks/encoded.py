@@ -1,18 +1,22 @@
-"""Ratings read once: coded chunks that Spark keeps on executors' disks until blocks are built; driver."""
+"""Ratings read once: coded chunks that stay on executors' disks until blocks are built; driver."""
 
 from __future__ import annotations
 
+import contextlib
+import uuid
 from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from recsys_spark.blocks.chunk_files import ChunkFile, write_chunks
 from recsys_spark.blocks.chunks import CHUNK_DDL, CHUNK_ROWS, Tally, rating_chunks
 from recsys_spark.blocks.layout import SIDE_NAMES
+from recsys_spark.blocks.residency import clear_stores
 from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, read_spans
 from recsys_spark.blocks.scan import scan_tasks
 from recsys_spark.blocks.transfer import fast_transfer
@@ -24,11 +28,12 @@ if TYPE_CHECKING:
     from pyspark.sql import Column as SqlColumn
     from pyspark.sql import DataFrame
 
-Coded: TypeAlias = "tuple[bool | None, bytes | None, bytes | None, bytes | None]"
-"""As `chunks.CHUNK_DDL`: bad (null: a file cannot be read here), tallies of users and items, chunk."""
+Coded: TypeAlias = "tuple[bool | None, bytes | None, bytes | None, bytes | ChunkFile | None]"
+"""As `chunks.CHUNK_DDL`, or a file of chunks in place of one; bad is null where a file cannot be read here."""
 
 TALLY_LIMIT = 256 << 20  # bytes of tasks' tallies that the driver adds up itself
 _MIN_TASK = CHUNK_ROWS // 8  # ratings that are worth a task of their own
+_MIN_FILES = CHUNK_ROWS  # ratings whose chunks are worth files: on a cluster, removing them takes a job
 
 
 class EncodedRatings:
@@ -52,13 +57,16 @@ class EncodedRatings:
 
     def __init__(self, ratings: DataFrame, limit: int | None = None) -> None:
         self.session = ratings.sparkSession
+        self._store = f"chunks-{uuid.uuid4().hex}"
         self._ratings = _typed(ratings)
         self._limit = TALLY_LIMIT if limit is None else limit
-        found = None
-        scanned = self._scanned()
+        self._files = False
+        """Whether chunks lie in files of the executors' own, and Spark keeps but their names."""
+        found, scanned = None, self._scanned()
         if scanned is not None:
             found = self._counted(scanned)
         if found is None:
+            self._files = False
             with fast_transfer(self.session):
                 coded = self._ratings.mapInArrow(rating_chunks, CHUNK_DDL).rdd
             found = self._counted(coded)
@@ -78,13 +86,21 @@ class EncodedRatings:
 
     def close(self) -> None:
         """Release the chunks."""
-        self._coded.unpersist()
+        try:
+            self._clear(self._coded)
+        finally:
+            self._coded.unpersist()
+
+    def _clear(self, over: RDD[Any]) -> None:
+        """Remove the files of chunks, where ``over`` is kept or runs."""
+        if self._files:
+            clear_stores(over, self._store)
 
     def chunks(self) -> RDD[bytes]:
-        """The chunks, encoded; lazy."""
+        """The chunks, encoded, or buffers of them; lazy."""
         tasks = max(1, self.ratings // _MIN_TASK)
         rows = self._coded.coalesce(tasks) if tasks < self._coded.getNumPartitions() else self._coded
-        return rows.mapPartitions(_only_chunks)
+        return rows.mapPartitions(partial(_only_chunks, store=self._store))
 
     @cached_property
     def counts(self) -> dict[int, pa.Table | None]:
@@ -102,15 +118,24 @@ class EncodedRatings:
         """Chunks straight from Parquet files, where the ratings are nothing else."""
         sc = self.session.sparkContext
         scanned = scan_tasks(self._ratings, 2 * sc.defaultParallelism, _MIN_TASK)
-        return scanned and scanned.spread(sc).mapPartitions(partial(_code_spans, columns=scanned.columns))
+        if scanned is None:
+            return None
+        self._files = scanned.rows >= _MIN_FILES
+        code = partial(_code_spans, columns=scanned.columns, store=self._store if self._files else None)
+        return scanned.spread(sc).mapPartitions(code)
 
     def _counted(self, coded: RDD[Coded]) -> list[_Tallies] | None:
         """Keep chunks; what the driver hears of tasks, or None where files are not to be read this way."""
         self._coded = coded.setName("coded ratings").persist(StorageLevel.DISK_ONLY)
         try:
             found = self._heard()
-        except BaseException:
+        except DataError:
             self.close()
+            raise
+        except BaseException:
+            self._coded.unpersist()
+            with contextlib.suppress(Exception):  # not where the chunks are: they would be coded again
+                self._clear(self.session.sparkContext.parallelize([]))
             raise
         if found is None:
             self.close()
@@ -126,24 +151,60 @@ class EncodedRatings:
         return found
 
 
-def _code_spans(tasks: Iterable[list[Span]], columns: list[Column]) -> Iterator[Coded]:
+def _code_spans(tasks: Iterable[list[Span]], columns: list[Column], store: str | None) -> Iterator[Coded]:
+    """Chunks of each task, or the file in ``store`` that they are left in, and its tallies."""
     for mine in tasks:
+        rows: Iterable[pa.RecordBatch] = rating_chunks(read_spans(mine, columns))
         try:
-            for row in rating_chunks(read_spans(mine, columns)):
+            if store is not None:
+                last: list[pa.RecordBatch] = []
+                left = write_chunks(_apart(rows, last), store, mine, columns)
+                if left is not None:
+                    yield None, None, None, left
+                rows = last
+            for row in rows:
                 yield tuple(column[0].as_py() for column in row.columns)
         except UnreadableError:
             yield None, None, None, None
 
 
-def _only_chunks(coded: Iterable[Coded]) -> Iterator[bytes]:
+def _apart(rows: Iterable[pa.RecordBatch], last: list[pa.RecordBatch]) -> Iterator[pa.Buffer]:
+    """The chunks of `rating_chunks`; its last row goes to ``last``."""
+    for row in rows:
+        chunk = row.column("chunk")
+        if chunk.null_count:
+            last.append(row)
+        else:
+            yield chunk[0].as_buffer()
+
+
+def _only_chunks(coded: Iterable[Coded], store: str) -> Iterator[Any]:
     for bad, *_, chunk in coded:
-        if bad or bad is None:  # lost chunks were coded anew
-            raise DataError(
-                "the ratings are no longer those that were read at first: their files changed, or this executor cannot "
-                "read them; fit again, to files that stay as they are"
-            )
-        if chunk is not None:
+        if isinstance(chunk, ChunkFile):
+            found = chunk.read(store)
+            yield from _code_again(chunk) if found is None else found
+        elif chunk is not None:
             yield chunk
+        elif bad or bad is None:  # lost chunks were coded anew
+            raise _changed()
+
+
+def _code_again(file: ChunkFile) -> Iterator[pa.Buffer]:
+    """The chunks of a file that is not here."""
+    last: list[pa.RecordBatch] = []
+    try:
+        yield from _apart(rating_chunks(read_spans(file.spans, file.columns)), last)
+    except UnreadableError:
+        raise _changed() from None
+    if any(row.column("bad")[0].as_py() for row in last):
+        raise _changed()
+
+
+def _changed() -> DataError:
+    return DataError(
+        "the ratings are no longer those that were read at first: their files changed, or this executor cannot read "
+        "them; fit again, to files that stay as they are"
+    )
 
 
 class _Tallies(NamedTuple):
@@ -165,7 +226,8 @@ def _tallies(coded: Iterable[Coded], limit: int) -> Iterator[_Tallies]:
 
 
 def _side(coded: Iterable[Coded], side: int) -> Iterator[tuple[bytearray]]:
-    return ((bytearray(tally),) for tally in (row[1 + side] for row in coded) if tally is not None)
+    tallies = (cast(bytes | None, row[1 + side]) for row in coded)
+    return ((bytearray(tally),) for tally in tallies if tally is not None)
 
 
 def _tally_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -1,6 +1,6 @@
 """Where blocks stay during a fit: a memory-mapped file on the executor that works on them.
 
-The chain is input → coded chunks (executors' disks) → pieces (Spark's shuffle files) → record → file; each layer can be
+The chain is input → coded chunks (`chunk_files`) → pieces (Spark's shuffle files) → record → file; each layer can be
 rebuilt from the one before. A record is only in the hands of the task that makes it, which writes the file: handing it
 to Spark's block manager and back would cost more than making it. A handle names a block and its content; a task that
 finds no such file under its own executor's directory says MISS, and the driver reruns that partition from the pieces,
@@ -14,12 +14,16 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from recsys_spark.blocks.layout import Block
+
+if TYPE_CHECKING:
+    from pyspark import RDD
 
 State: TypeAlias = tuple[int, int, int]
 """Inode, times of last change of content and of anything: a file that still has them was not touched."""
@@ -72,7 +76,7 @@ class BlockStore:
             except OSError:  # a full disk is not to stay full of half a block
                 attempt.unlink(missing_ok=True)
                 raise
-        return handle._replace(state=_state(path.stat()))
+        return handle._replace(state=state_of(path.stat()))
 
     def open(self, handle: Handle) -> Block | Miss:
         """The block, memory-mapped, or MISS where its file is absent or holds anything else."""
@@ -98,7 +102,7 @@ class BlockStore:
             found = path.stat()
             if found.st_size != handle.size:
                 return False
-            state = _state(found)
+            state = state_of(found)
             if state != handle.state and _checked.get(path) != state:
                 if _digest(np.memmap(path, np.uint8, mode="r")) != handle.digest:
                     return False
@@ -108,7 +112,8 @@ class BlockStore:
         return True
 
 
-def _state(found: os.stat_result) -> State:
+def state_of(found: os.stat_result) -> State:
+    """What changes of a file when anyone writes it."""
     return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
@@ -127,8 +132,17 @@ def materialise(records: Iterable[tuple[int, Block]], fit: str) -> Iterator[Hand
         yield store.put(slot, block)
 
 
+def clear_stores(kept: RDD[Any], fit: str) -> None:
+    """Remove a fit's files from the executors that hold what is kept. Driver."""
+    master = kept.context.master or ""
+    if master == "local" or master.startswith("local["):  # the driver is the executor: that needs no job
+        BlockStore.here(fit).clear()
+    else:
+        kept.mapPartitions(partial(clear_store, fit=fit)).count()
+
+
 def clear_store(handles: Iterable[object], fit: str) -> Iterator[None]:
-    """Remove the fit's files from this executor."""
+    """Remove the fit's files from this executor; ``handles`` are gone through."""
     for _ in handles:  # a worker that leaves input behind is ended by Spark, and the next fit has to start another
         pass
     BlockStore.here(fit).clear()

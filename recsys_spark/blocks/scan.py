@@ -62,6 +62,11 @@ class ScanTasks(NamedTuple):
     columns: list[Column]
     tasks: list[list[Span]]
 
+    @property
+    def rows(self) -> int:
+        """How many rows all of them are."""
+        return sum(span.stop - span.start for spans in self.tasks for span in spans)
+
     def spread(self, sc: SparkContext) -> RDD[list[Span]]:
         """One element a task."""
         return sc.parallelize(self.tasks, len(self.tasks))

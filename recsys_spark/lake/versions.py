@@ -130,11 +130,11 @@ def read_table(spark: SparkSession, root: str, name: str) -> DataFrame:
 
 
 def _scan(spark: SparkSession, path: str, info: TableInfo) -> DataFrame:
-    from pyspark.sql.types import DataType, StructType
+    from recsys_spark.lake.ddl import schema_of
 
-    df = spark.read.schema(info.schema).parquet(path)
-    columns = cast(StructType, DataType.fromDDL(info.schema)).fieldNames()
-    quoted = ["`" + column.replace("`", "``") + "`" for column in columns]
+    schema = schema_of(info.schema)
+    df = spark.read.schema(schema).parquet(path)
+    quoted = ["`" + column.replace("`", "``") + "`" for column in schema.fieldNames()]
     return df.select(*quoted)  # Spark has moved partition columns to the end
 
 

@@ -21,6 +21,7 @@ from recsys_spark.als.settings import AlsSettings, SideSettings
 from recsys_spark.als.stages import Stages
 from recsys_spark.als.train import HalfStep, train
 from recsys_spark.blocks.build import block_records, plan_blocks
+from recsys_spark.blocks import encoded
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, USERS
 from recsys_spark.blocks.ranged import ranged_blocks
@@ -52,8 +53,13 @@ def kill(event):
         os.kill(executors()[0], signal.SIGKILL)
         killed.append("executor")
 
-def fit(watch, routed=False):
-    ratings = EncodedRatings(spark.createDataFrame(p.ratings).repartition(4))
+# Chunks of files lie in files of the executor that read them.
+encoded._MIN_TASK = encoded._MIN_FILES = 50
+files = tempfile.mkdtemp() + "/ratings"
+spark.createDataFrame(p.ratings).repartition(4).write.parquet(files)
+
+def fit(watch, routed=False, given=None):
+    ratings = EncodedRatings(given or spark.read.parquet(files))
     tables = {s: spark.createDataFrame(t) for s, t in ((USERS, p.user_features), (ITEMS, p.item_features))}
     widths = (len(p.columns[0]), len(p.columns[1]))
     with ratings, contextlib.ExitStack() as opened:
@@ -70,7 +76,7 @@ def fit(watch, routed=False):
 routed = sys.argv[2] == "routed"
 found = {"one process": bits(train(p.executor(), settings, p.columns)), "killed": fit(kill, routed)}
 if not routed:
-    found["undisturbed"] = fit(None)
+    found["undisturbed"] = fit(None, given=spark.createDataFrame(p.ratings).repartition(4))
 print(json.dumps({"bits": found, "killed": sorted(killed), "left": len(sc._jsc.getPersistentRDDs())}))
 """
 

@@ -179,6 +179,7 @@ def test_a_driver_that_dies_in_mid_fit_goes_on_from_its_checkpoint(
     assert not list((untrained / "tiny").glob("checkpoints/*/*"))
 
 
+@pytest.mark.slow  # every point of publishing is died at in tests/spark/test_lake_kill.py
 def test_a_driver_that_dies_in_mid_publish_leaves_what_was_there(
     pipeline: dict[str, Any], untrained: Path, release: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from recsys_spark.blocks.build import block_records, plan_blocks
 from recsys_spark.blocks.chunks import Chunk
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.blocks.residency import BlockStore
 from recsys_spark.blocks.rowgroups import Column, Span
 from recsys_spark.blocks.scan import plain_scan
 from recsys_spark.errors import DataError
@@ -46,6 +49,12 @@ def chosen(df: DataFrame) -> DataFrame:
         F.col("rating").cast("double").cast("float").alias("rating"),
         F.coalesce(F.col("held").cast("boolean"), F.lit(False)).alias("held_out"),
     )
+
+
+def in_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let few ratings be read by several tasks, and their chunks be worth files."""
+    monkeypatch.setattr(encoded, "_MIN_TASK", 5)
+    monkeypatch.setattr(encoded, "_MIN_FILES", 1)
 
 
 def entries(ratings: EncodedRatings) -> list[tuple]:
@@ -174,6 +183,55 @@ def test_chunks_that_are_lost_and_cannot_be_read_again_are_missed(spark: SparkSe
         ratings._coded.unpersist(blocking=True)
         for file in Path(path).glob("*.parquet"):
             file.unlink()
+        with pytest.raises(Exception, match="the ratings are no longer those that were read at first"):
+            ratings.chunks().collect()
+
+
+def test_chunks_of_a_plain_scan_lie_in_files_until_they_are_released(
+    spark: SparkSession, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_files(monkeypatch)
+    with EncodedRatings(chosen(spark.read.parquet(folder))) as ratings:
+        files = BlockStore.here(ratings._store).directory
+        assert len(list(files.iterdir())) > 1
+    assert not files.exists()
+
+
+@pytest.mark.parametrize("harm", ["gone", "touched", "cut off", "of another executor"])
+def test_chunks_whose_file_is_not_as_it_was_left_are_coded_again(
+    spark: SparkSession, folder: str, harm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_files(monkeypatch)
+    with EncodedRatings(chosen(spark.read.parquet(folder))) as ratings:
+        before = [bytes(chunk) for chunk in ratings.chunks().collect()]
+        files = BlockStore.here(ratings._store).directory
+        for file in files.iterdir():
+            if harm == "gone":
+                file.unlink()
+            elif harm == "touched":
+                file.write_bytes(bytes(file.stat().st_size))
+            elif harm == "cut off":
+                os.truncate(file, 8)
+        if harm == "of another executor":
+            files.rename(files.with_suffix(".elsewhere"))
+        assert [bytes(chunk) for chunk in ratings.chunks().collect()] == before
+        shutil.rmtree(files.with_suffix(".elsewhere"), ignore_errors=True)
+
+
+def test_chunks_that_are_gone_and_whose_ratings_have_changed_are_missed(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_files(monkeypatch)
+    table = pa.table({"user": [1, 2], "item": [3, 4], "rating": [1.0, 2.0]})
+    path = tmp_path / "ratings.parquet"
+    pq.write_table(table, path)
+    with EncodedRatings(spark.read.parquet(str(path))) as ratings:
+        for file in BlockStore.here(ratings._store).directory.iterdir():
+            file.unlink()
+        pq.write_table(table.set_column(2, "rating", pa.array([1.0, None])), path)
+        with pytest.raises(Exception, match="the ratings are no longer those that were read at first"):
+            ratings.chunks().collect()
+        path.unlink()
         with pytest.raises(Exception, match="the ratings are no longer those that were read at first"):
             ratings.chunks().collect()
 

@@ -226,7 +226,7 @@ def test_factors_of_runaway_size_are_refused() -> None:
 
 def orders_of(c: TermsCase) -> Orders:
     executor = c.problem.executor()
-    facts = Facts.merged(*(executor.survey(side, c.settings.feedback) for side in (USERS, ITEMS)))
+    facts = Facts.merged(*executor.survey(c.settings.feedback))
     return Orders(c.settings, facts, 3.0, c.problem.columns)
 
 

@@ -14,7 +14,7 @@ from recsys_spark.als.model import MEASURED, FittedModel
 from recsys_spark.als.orders import Facts, Orders
 from recsys_spark.als.settings import AlsSettings, SideSettings, StopSettings
 from recsys_spark.als.train import HalfStep, train
-from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.blocks.layout import USERS
 from recsys_spark.errors import ConfigError, DataError, FitError
 from recsys_spark.features.columns import FeatureColumn
 from reference import dense
@@ -116,7 +116,7 @@ def test_a_stored_user_is_the_fold_in_of_their_ratings() -> None:
     p = problem(held_out=0.0)
     executor = p.executor()
     model = train(executor, SETTINGS, p.columns)
-    orders = Orders(SETTINGS, Facts.merged(executor.survey(USERS), executor.survey(ITEMS)), model.mu, p.columns)
+    orders = Orders(SETTINGS, Facts.merged(*executor.survey()), model.mu, p.columns)
     orders.projections = [np.hstack([s.projection, s.projection_bias[:, None]]) for s in (model.user, model.item)]
     executor.half_sweep(orders.order(USERS))
     assert executor.rows(USERS)[0].tobytes() == model.user.factors.tobytes()
