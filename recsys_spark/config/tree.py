@@ -24,6 +24,9 @@ class GenerateSettings(Section):
     )
     seed: int = Field(42, description="same seed, same bits")
     out: str | None = Field(None, description="where the release goes; null: {workdir}/{dataset}/raw")
+    csv: bool = Field(
+        True, description="a preset is ingested from its release; false: drawn into the lake's tables, without oracles"
+    )
 
 
 class IngestSettings(Section):

@@ -76,6 +76,11 @@ def packed_ratings(spark: SparkSession, world: World, broadcast: Broadcast[World
     return spark.range(0, chunks, 1, partitions).mapInArrow(_on(broadcast, tasks.draw_chunks), tasks.PACKED_DDL)
 
 
+def rating_rows(packed: DataFrame, broadcast: Broadcast[World]) -> DataFrame:
+    """The rows of ratings.csv (`tasks.RATINGS_CSV_DDL`) from packed chunks, in their order."""
+    return packed.mapInArrow(_on(broadcast, tasks.write_ratings), tasks.RATINGS_CSV_DDL)
+
+
 def measure(packed: DataFrame, world: World, broadcast: Broadcast[World]) -> dict[str, Any]:
     """Oracles and facts of the drawn ratings; sums are exact (`math.fsum`), in an order that nothing depends on."""
     buckets = len(world.chunks) - 1
@@ -121,7 +126,7 @@ def _write(spark: SparkSession, world: World, draft: Draft) -> dict[str, Any]:
     broadcast = spark.sparkContext.broadcast(world)
     packed = packed_ratings(spark, world, broadcast).persist(StorageLevel.DISK_ONLY)
     try:
-        ratings = packed.mapInArrow(_on(broadcast, tasks.write_ratings), tasks.RATINGS_CSV_DDL)
+        ratings = rating_rows(packed, broadcast)
         tags = packed.mapInArrow(_on(broadcast, tasks.write_tags), tasks.TAGS_CSV_DDL)
         for frame, name in ((ratings, "ratings.csv"), (tags, "tags.csv")):
             if world.preset.parts:
