@@ -200,6 +200,7 @@ def test_a_driver_that_dies_in_mid_publish_leaves_what_was_there(
     assert pq.read_table(table).num_rows == 3000
 
 
+@pytest.mark.slow  # workers and an executor die in mid-fit in test_fit_cluster.py
 def test_a_node_that_stops_in_mid_fit(
     pipeline: dict[str, Any], cluster: Standalone, untrained: Path, release: Path
 ) -> None:

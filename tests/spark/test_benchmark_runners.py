@@ -71,6 +71,7 @@ def test_data(spark: SparkSession, settings: Settings, prepared: Prepared) -> No
     assert prepared.oracle_rmse == made.extra["oracle_rmse"]
 
 
+@pytest.mark.slow
 def test_a_cluster_of_executors(settings: Settings, prepared: Prepared) -> None:
     """A real one, in a process of its own: rows pass from executor to executor, and nothing of it is left behind."""
     order = spec(settings, prepared, "blockals_biases", exchange="shuffle").model_copy(
