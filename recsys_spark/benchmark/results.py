@@ -85,7 +85,7 @@ def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
     for name, contender in record["contenders"].items():
         out |= {f"{name}.{figure}": spread["median"] for figure, spread in contender["figures"].items()}
     for point in record["scaling"]:
-        out[f"scaling.{point['contender']}.{point['axis']}_{point['at']:g}"] = point["seconds"]
+        out[f"scaling.{point['contender']}.{point['axis']}_{point['at']:.15g}"] = point["seconds"]
     if record["convergence"]:
         plain, relaxed = record["convergence"]
         out |= {f"convergence.reached.{n}": at for n, at in reached(plain, relaxed).items() if at is not None}

@@ -12,6 +12,7 @@ from recsys_spark.benchmark.data import Prepared
 from recsys_spark.benchmark.figures import drawn
 from recsys_spark.benchmark.kernels import KernelSpeed
 from recsys_spark.benchmark.report import (
+    claims,
     convergence_rows,
     kernel_metrics,
     kernel_summary,
@@ -114,6 +115,9 @@ def test_metrics():
     assert found["ratios.memory"] == found["ratios.memory.min"] == pytest.approx(3.0)
     assert (found["pyspark.memory"], found["oracle_rmse"]) == (3 * GIB, 0.8)
     assert found["scaling.pyspark.cores_2"] == pytest.approx(0.02)
+    many = record()
+    many["scaling"][0]["at"] = 28_800_057.0  # as 2.88001e+07, MLflow would refuse it
+    assert "scaling.blockals_features.ratings_28800057" in metrics_of(many)
     assert [name for name in metrics_of(record(None)) if "oracle" in name] == []
 
 
@@ -151,6 +155,12 @@ def test_the_page_s_table_has_a_column_for_each_contender_and_published_figures(
     assert "| test RMSE | 0.8500 | 0.9100 | 0.9000 | 0.7700 |" in text
     assert "somebody: a paper" in text
     assert "data set demo; commit abc; machine cpu, 2 cores; date 2026-11-21." in text
+
+
+def test_the_first_page_names_whose_seconds_to_the_target_these_are():
+    lines = claims(record(), ABOUT).splitlines()
+    (row,) = [line for line in lines if line.startswith("| to pyspark.ml.ALS's best validation RMSE")]
+    assert [cell.strip() for cell in row.strip("|").split("|")][1:4] == ["12.00", "36.00 (pyspark_centred)", "3.38 ×"]
 
 
 def test_without_a_baseline_there_are_no_ratios():
