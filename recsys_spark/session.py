@@ -94,8 +94,17 @@ def _daemon(extra_conf: Mapping[str, str]) -> dict[str, str]:
         return {}
     SparkContext._ensure_initialized()  # the JVM knows what --master says
     master = extra_conf.get("spark.master") or SparkConf().get("spark.master", "")
-    local = master == "local" or (master or "").startswith("local[")
-    return {"spark.python.daemon.module": "recsys_spark.daemon"} if local and workers_find_package() else {}
+    found = is_local(master) and workers_find_package()
+    return {"spark.python.daemon.module": "recsys_spark.daemon"} if found else {}
+
+
+def is_local(master: str | None) -> bool:
+    """Whether the driver is the executor too.
+
+    >>> is_local("local"), is_local("local[2,4]"), is_local("local-cluster[2,1,1024]"), is_local(None)
+    (True, True, False, False)
+    """
+    return master == "local" or (master or "").startswith("local[")
 
 
 def workers_find_package() -> bool:
@@ -118,8 +127,7 @@ def check_executors(spark: SparkSession) -> None:
     from py4j.protocol import Py4JJavaError
 
     context = spark.sparkContext
-    master = context.master or ""
-    if master.startswith("local[") or master == "local":
+    if is_local(context.master):
         return
     tasks = max(context.defaultParallelism, 1)
     try:

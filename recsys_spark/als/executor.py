@@ -49,19 +49,17 @@ class Executor(ABC, Generic[Model]):
         for the driver, executors add them up (`als.adding`), and most results are None.
         """
 
-    def run_both(self, task: Work[Any]) -> tuple[list[Done], list[Done]]:
+    def run_both(self, task: Work[Any]) -> list[list[Done]]:
         """As `run`, for every block of users, and of items: a task that needs no rows."""
-        users, items = (self.run(side, task, Needs.NOTHING) for side in (USERS, ITEMS))
-        return users, items
+        return [self.run(side, task, Needs.NOTHING) for side in (USERS, ITEMS)]
 
     @abstractmethod
     def settle(self, side: int, task: Work[tuple[work.Rows, Any]], needs: Needs) -> list[Done]:
         """As `run`, for a task that returns rows and a result: rows are those that views show from now on."""
 
-    def settle_both(self, task: Work[tuple[work.Rows, Any]]) -> tuple[list[Done], list[Done]]:
+    def settle_both(self, task: Work[tuple[work.Rows, Any]]) -> list[list[Done]]:
         """As `settle`, for every block of users, and of items: a task that needs no rows."""
-        users, items = (self.settle(side, task, Needs.NOTHING) for side in (USERS, ITEMS))
-        return users, items
+        return [self.settle(side, task, Needs.NOTHING) for side in (USERS, ITEMS)]
 
     @abstractmethod
     def id_of(self, side: int, row: int) -> Any:
@@ -106,13 +104,12 @@ class Executor(ABC, Generic[Model]):
         """The results of `settle`, metered."""
         return self._metered(self.settle(side, task, needs))
 
-    def survey(self, feedback: float | None = None) -> tuple[list[work.Survey], list[work.Survey]]:
+    def survey(self, feedback: float | None = None) -> list[list[work.Survey]]:
         """Facts of users' blocks and of items', by start; with ``feedback`` α, of preferences and confidences."""
         return self._surveyed(partial(work.survey_block, feedback=feedback, counted=False))
 
-    def _surveyed(self, task: Work[work.Survey]) -> tuple[list[work.Survey], list[work.Survey]]:
-        users, items = (sorted(self._metered(done), key=lambda survey: survey.start) for done in self.run_both(task))
-        return users, items
+    def _surveyed(self, task: Work[work.Survey]) -> list[list[work.Survey]]:
+        return [sorted(self._metered(done), key=lambda survey: survey.start) for done in self.run_both(task)]
 
     def mean_sums(self, scale: float, feedback: float | None = None) -> tuple[int, int]:
         """(Σ w r, Σ w) on the grid."""
@@ -132,7 +129,7 @@ class Executor(ABC, Generic[Model]):
 
     def fingerprint(self) -> list[int]:
         """A hash of each side's data, the same for every grid."""
-        return [sum(self.map(side, restart.hash_block, Needs.NOTHING)) % 2**64 for side in (USERS, ITEMS)]
+        return [sum(self._metered(done)) % 2**64 for done in self.run_both(restart.hash_block)]
 
     def show(self, order: work.Order) -> work.Shown:
         """Make known, and return, what a half-sweep that led to a side's rows as they are would have left."""

@@ -56,12 +56,11 @@ class Gathering(Executor[FittedModel]):
         """See `Executor`."""
         return self._taken(side, self.run(side, task, needs))
 
-    def settle_both(self, task: Work[tuple[work.Rows, Any]]) -> tuple[list[Done], list[Done]]:
+    def settle_both(self, task: Work[tuple[work.Rows, Any]]) -> list[list[Done]]:
         """See `Executor`."""
-        users, items = self.run_both(task)
-        return self._taken(USERS, users), self._taken(ITEMS, items)
+        return [self._taken(side, done) for side, done in zip((USERS, ITEMS), self.run_both(task), strict=True)]
 
-    def survey(self, feedback: float | None = None) -> tuple[list[work.Survey], list[work.Survey]]:
+    def survey(self, feedback: float | None = None) -> list[list[work.Survey]]:
         """See `Executor`; counts stay here, for the model."""
         found = self._surveyed(partial(work.survey_block, feedback=feedback))
         self._counts = [np.concatenate([survey.counts for survey in side]) for side in found]

@@ -183,12 +183,11 @@ class Stages(Gathering):
         view = partial(self.exchange.views(side, needs).view, needs=needs)
         return self._run(self._resident.slots[side], task, view, each)
 
-    def run_both(self, task: Work[Any]) -> tuple[list[Done], list[Done]]:
+    def run_both(self, task: Work[Any]) -> list[list[Done]]:
         """See `Executor`; one stage."""
         slots = [slot for side in (USERS, ITEMS) for slot in self._resident.slots[side]]
         found = self._run(slots, task, _no_view)
-        users, items = ([done for done in found if done.side == side] for side in (USERS, ITEMS))
-        return users, items
+        return [[done for done in found if done.side == side] for side in (USERS, ITEMS)]
 
     def _run(self, slots: Sequence[int], task: Work[Any], view: Callable[[Block], View], each: int = 0) -> list[Any]:
         resident, results = self._resident, []

@@ -23,15 +23,16 @@ from recsys_spark.blocks.rowgroups import Column, Span
 class ChunkFile(NamedTuple):
     """Chunks of some rows, in a file of one executor."""
 
+    store: str
     name: str
     lengths: tuple[int, ...]  # bytes of each chunk, one after the other
     state: State  # of the file as its writer left it
     spans: list[Span]  # the rows
     columns: list[Column]
 
-    def read(self, store: str) -> list[np.ndarray] | None:
+    def read(self) -> list[np.ndarray] | None:
         """The chunks, uint8, memory-mapped; None where the file is not here as it was left."""
-        path = _folder(store) / self.name
+        path = _folder(self.store) / self.name
         with contextlib.suppress(FileNotFoundError):
             mapped = np.memmap(path, np.uint8, mode="c")
             if state_of(path.stat()) == self.state and len(mapped) == sum(self.lengths):
@@ -61,7 +62,7 @@ def write_chunks(chunks: Iterable[pa.Buffer], store: str, spans: list[Span], col
     if not lengths:
         path.unlink()
         return None
-    return ChunkFile(name, tuple(lengths), state_of(path.stat()), spans, columns)
+    return ChunkFile(store, name, tuple(lengths), state_of(path.stat()), spans, columns)
 
 
 def _folder(store: str) -> Path:

@@ -57,16 +57,15 @@ class EncodedRatings:
 
     def __init__(self, ratings: DataFrame, limit: int | None = None) -> None:
         self.session = ratings.sparkSession
-        self._store = f"chunks-{uuid.uuid4().hex}"
         self._ratings = _typed(ratings)
         self._limit = TALLY_LIMIT if limit is None else limit
-        self._files = False
-        """Whether chunks lie in files of the executors' own, and Spark keeps but their names."""
+        self._store: str | None = None
+        """Of the files of the executors' own that chunks lie in, where Spark keeps but their names."""
         found, scanned = None, self._scanned()
         if scanned is not None:
             found = self._counted(scanned)
         if found is None:
-            self._files = False
+            self._store = None
             with fast_transfer(self.session):
                 coded = self._ratings.mapInArrow(rating_chunks, CHUNK_DDL).rdd
             found = self._counted(coded)
@@ -93,14 +92,14 @@ class EncodedRatings:
 
     def _clear(self, over: RDD[Any]) -> None:
         """Remove the files of chunks, where ``over`` is kept or runs."""
-        if self._files:
+        if self._store is not None:
             clear_stores(over, self._store)
 
     def chunks(self) -> RDD[bytes]:
         """The chunks, encoded, or buffers of them; lazy."""
         tasks = max(1, self.ratings // _MIN_TASK)
         rows = self._coded.coalesce(tasks) if tasks < self._coded.getNumPartitions() else self._coded
-        return rows.mapPartitions(partial(_only_chunks, store=self._store))
+        return rows.mapPartitions(_only_chunks)
 
     @cached_property
     def counts(self) -> dict[int, pa.Table | None]:
@@ -120,9 +119,9 @@ class EncodedRatings:
         scanned = scan_tasks(self._ratings, 2 * sc.defaultParallelism, _MIN_TASK)
         if scanned is None:
             return None
-        self._files = scanned.rows >= _MIN_FILES
-        code = partial(_code_spans, columns=scanned.columns, store=self._store if self._files else None)
-        return scanned.spread(sc).mapPartitions(code)
+        if scanned.rows >= _MIN_FILES:
+            self._store = f"chunks-{uuid.uuid4().hex}"
+        return scanned.spread(sc).mapPartitions(partial(_code_spans, columns=scanned.columns, store=self._store))
 
     def _counted(self, coded: RDD[Coded]) -> list[_Tallies] | None:
         """Keep chunks; what the driver hears of tasks, or None where files are not to be read this way."""
@@ -178,33 +177,18 @@ def _apart(rows: Iterable[pa.RecordBatch], last: list[pa.RecordBatch]) -> Iterat
             yield chunk[0].as_buffer()
 
 
-def _only_chunks(coded: Iterable[Coded], store: str) -> Iterator[Any]:
+def _only_chunks(coded: Iterable[Coded]) -> Iterator[Any]:
     for bad, *_, chunk in coded:
         if isinstance(chunk, ChunkFile):
-            found = chunk.read(store)
-            yield from _code_again(chunk) if found is None else found
+            found = chunk.read()
+            yield from _only_chunks(_code_spans([chunk.spans], chunk.columns, None)) if found is None else found
         elif chunk is not None:
             yield chunk
         elif bad or bad is None:  # lost chunks were coded anew
-            raise _changed()
-
-
-def _code_again(file: ChunkFile) -> Iterator[pa.Buffer]:
-    """The chunks of a file that is not here."""
-    last: list[pa.RecordBatch] = []
-    try:
-        yield from _apart(rating_chunks(read_spans(file.spans, file.columns)), last)
-    except UnreadableError:
-        raise _changed() from None
-    if any(row.column("bad")[0].as_py() for row in last):
-        raise _changed()
-
-
-def _changed() -> DataError:
-    return DataError(
-        "the ratings are no longer those that were read at first: their files changed, or this executor cannot read "
-        "them; fit again, to files that stay as they are"
-    )
+            raise DataError(
+                "the ratings are no longer those that were read at first: their files changed, or this executor cannot "
+                "read them; fit again, to files that stay as they are"
+            )
 
 
 class _Tallies(NamedTuple):

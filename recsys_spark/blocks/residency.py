@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from recsys_spark.blocks.layout import Block
+from recsys_spark.session import is_local
 
 if TYPE_CHECKING:
     from pyspark import RDD
@@ -134,8 +135,7 @@ def materialise(records: Iterable[tuple[int, Block]], fit: str) -> Iterator[Hand
 
 def clear_stores(kept: RDD[Any], fit: str) -> None:
     """Remove a fit's files from the executors that hold what is kept. Driver."""
-    master = kept.context.master or ""
-    if master == "local" or master.startswith("local["):  # the driver is the executor: that needs no job
+    if is_local(kept.context.master):  # that needs no job
         BlockStore.here(fit).clear()
     else:
         kept.mapPartitions(partial(clear_store, fit=fit)).count()

@@ -1,7 +1,6 @@
 """A generated data set straight as the lake's tables: the rows that its release would give, without text. Driver.
 
-Writing 320 million ratings as CSV, measuring oracles on them and parsing them takes hours of one machine, drawing them
-a fraction of it.
+For sizes at which a release is not worth its room and time: no text is written or parsed, and no oracle is measured.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def written(*chunks: bytes) -> ChunkFile:
 
 def test_chunks_come_back_one_by_one(folder: Path) -> None:
     file = written(b"one", b"three", b"2")
-    assert [bytes(chunk) for chunk in file.read("store") or ()] == [b"one", b"three", b"2"]
+    assert [bytes(chunk) for chunk in file.read() or ()] == [b"one", b"three", b"2"]
     assert (file.spans, file.columns) == (SPANS, COLUMNS)
     assert [path.name for path in folder.iterdir()] == [file.name]
 
@@ -41,10 +41,10 @@ def test_no_chunks_leave_no_file(folder: Path) -> None:
 
 def test_a_file_that_is_missing_or_was_touched_is_not_read(folder: Path) -> None:
     file = written(b"one")
-    assert file._replace(name="another").read("store") is None
-    assert file.read("elsewhere") is None
+    assert file._replace(name="another").read() is None
+    assert file._replace(store="elsewhere").read() is None
     (folder / file.name).write_bytes(b"eno")
-    assert file.read("store") is None
+    assert file.read() is None
 
 
 def test_a_file_that_cannot_be_written_whole_is_gone(folder: Path) -> None:
