@@ -2,12 +2,14 @@
 
 Map tasks cut the ratings of a chunk by block into a few large pieces; one shuffle by slot, with an identity
 partitioner, brings a block's pieces together; the reduce side sorts them into it. For rows that are broadcast,
-map tasks look up the rows of a chunk's ids in the broadcast index. `blocks.ranged` is for rows that are routed.
+map tasks look up the rows of a chunk's ids in the broadcast index. `blocks.ranged` is for rows that are routed, and of
+what is `near` nothing is shuffled.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -19,6 +21,7 @@ from pyspark.sql import functions as F
 from recsys_spark.blocks.chunks import Chunk
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block
+from recsys_spark.blocks.near import Near, NearTable
 from recsys_spark.blocks.pieces import Index, Piece, chunk_pieces, feature_pieces, graph_pieces, merge_of_plan
 from recsys_spark.blocks.plan import Grid, Plan, plan_side
 from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, read_spans
@@ -104,7 +107,8 @@ def blocks_for(ratings: float, tasks: int, rows: float = 0, row: int = 0) -> int
         of them at most
     """
     views = ratings * row / MAX_VIEW if rows * row > MAX_VIEW else 0.0
-    return max(tasks, math.ceil(ratings * _RATING / _MAX_RECORD), math.ceil(views))
+    rounds = max(1, math.ceil(ratings * _RATING / _MAX_RECORD / tasks))  # whole ones, of as many tasks as run at a time
+    return max(tasks * rounds, math.ceil(views))
 
 
 def row_bytes(rank: int) -> int:
@@ -119,16 +123,34 @@ def block_records(
     graphs: Graphs | None = None,
 ) -> RDD[tuple[int, Block]]:
     """(slot, block) of every block, empty ones included; lazy. The plan's broadcast must outlive it."""
-    pieces = all_pieces(ratings, features, partial(_shared, plan), graphs or {})
-    return merged(gather(pieces, plan.value.grid), plan.value.grid, partial(merge_with_plan, plan=plan))
+    grid, near = plan.value.grid, near_of(ratings, features)
+    if near is not None:
+        features = {side: table for side, table in features.items() if side not in near.features}
+    pieces = all_pieces(ratings, features, partial(_shared, plan), graphs or {}, near is None)
+    return merged(gather(pieces, grid), grid, partial(merge_with_plan, plan=plan, near=near))
+
+
+def near_of(ratings: EncodedRatings, features: dict[int, DataFrame]) -> Near | None:
+    """What blocks' tasks are to read themselves; None where they would not find what another executor has left."""
+    if ratings.files is None:
+        return None
+    scanned = {side: scan_tasks(table, 1, _MIN_ROWS) for side, table in features.items()}
+    return Near(
+        ratings.files,
+        {
+            s: NearTable(found.columns, [span for task in found.tasks for span in task])
+            for s, found in scanned.items()
+            if found
+        },
+    )
 
 
 def all_pieces(
-    ratings: EncodedRatings, features: dict[int, DataFrame], index: Know, graphs: Graphs
+    ratings: EncodedRatings, features: dict[int, DataFrame], index: Know, graphs: Graphs, rated: bool = True
 ) -> RDD[tuple[int, bytes]]:
-    """(slot, piece) of everything, encoded; lazy."""
+    """(slot, piece) of everything, encoded, or of all but the ratings where not ``rated``; lazy."""
     sc = ratings.session.sparkContext
-    pieces = [ratings.chunks().mapPartitions(partial(_chunk_pieces, index=index))]
+    pieces = [ratings.chunks().mapPartitions(partial(_chunk_pieces, index=index))] if rated else []
     for side, table in features.items():
         scanned = scan_tasks(table, sc.defaultParallelism, _MIN_ROWS)
         if scanned:
@@ -137,11 +159,15 @@ def all_pieces(
         else:
             pieces.append(_table_pieces(table, feature_pieces, index, side))
     pieces += [_table_pieces(table, graph_pieces, index, side) for side, table in graphs.items()]
+    if not pieces:
+        return sc.emptyRDD()
     return sc.union(pieces) if len(pieces) > 1 else pieces[0]
 
 
 def gather(pieces: RDD[tuple[int, Any]], grid: Grid) -> RDD[tuple[int, tuple[int, Any]]]:
     """(partition, (slot, piece)) in the partition of the slot's block: one shuffle; lazy."""
+    if not pieces.getNumPartitions():  # nothing to be moved
+        return pieces.context.parallelize((), grid.partitions)
     addressed: RDD[Any] = pieces.map(partial(_address, grid=grid))
     return addressed.partitionBy(grid.partitions, int)
 
@@ -229,7 +255,9 @@ def _merge(
 
 def merge_with_plan(
     pieces: list[Any], slot: int, side: int, block: int, plan: Broadcast[Plan],
-    decode: Callable[[int, Any], Piece] = Piece.decode,
+    decode: Callable[[int, Any], Piece] = Piece.decode, near: Near | None = None,
 ) -> Block:  # fmt: skip
-    """For `merged`: the block of pieces that ``decode`` makes of what stands for them. Executor."""
-    return merge_of_plan((decode(slot, data) for data in pieces), plan.value, side, block)
+    """For `merged`: the block of what ``decode`` makes of what stands for pieces, and of what is near. Executor."""
+    found = (decode(slot, data) for data in pieces)
+    read = near.pieces(plan.value, slot) if near else ()
+    return merge_of_plan(itertools.chain(found, read), plan.value, side, block)

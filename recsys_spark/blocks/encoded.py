@@ -22,6 +22,7 @@ from recsys_spark.blocks.scan import scan_tasks
 from recsys_spark.blocks.transfer import fast_transfer
 from recsys_spark.blocks.wire import unpack
 from recsys_spark.errors import DataError
+from recsys_spark.session import is_local
 
 if TYPE_CHECKING:
     from pyspark import RDD
@@ -74,6 +75,10 @@ class EncodedRatings:
         """How many training ratings there are."""
         self.tallied = all(tallies.whole for tallies in found)
         """Whether tallies of all ids came to the driver."""
+        self.files: list[ChunkFile] | None = None
+        """Of all chunks, where every task finds them."""
+        if self._store is not None and is_local(self.session.sparkContext.master):
+            self.files = [tallies.file for tallies in found if tallies.file is not None]
         if self.tallied:
             self.counts = {side: _added(tallies.of[side] for tallies in found) for side in range(len(SIDE_NAMES))}
 
@@ -177,11 +182,19 @@ def _apart(rows: Iterable[pa.RecordBatch], last: list[pa.RecordBatch]) -> Iterat
             yield chunk[0].as_buffer()
 
 
+def chunks_in(file: ChunkFile) -> Iterable[Any]:
+    """Its chunks, encoded, coded again where it is not here as it was left. Executor.
+
+    Raises DataError where the ratings are no longer those that it was made of.
+    """
+    found = file.read()
+    return _only_chunks(_code_spans([file.spans], file.columns, None)) if found is None else found
+
+
 def _only_chunks(coded: Iterable[Coded]) -> Iterator[Any]:
     for bad, *_, chunk in coded:
         if isinstance(chunk, ChunkFile):
-            found = chunk.read()
-            yield from _only_chunks(_code_spans([chunk.spans], chunk.columns, None)) if found is None else found
+            yield from chunks_in(chunk)
         elif chunk is not None:
             yield chunk
         elif bad or bad is None:  # lost chunks were coded anew
@@ -198,15 +211,20 @@ class _Tallies(NamedTuple):
     ratings: int
     whole: bool  # whether the tallies came along
     of: tuple[bytes | None, bytes | None]  # users and items
+    file: ChunkFile | None = None  # that its chunks lie in
 
 
 def _tallies(coded: Iterable[Coded], limit: int) -> Iterator[_Tallies]:
     """A task's tallies, which come along up to ``limit`` bytes."""
+    file = None
     for bad, user, item, chunk in coded:
-        if chunk is None:
+        if isinstance(chunk, ChunkFile):
+            file = chunk
+        elif chunk is None:
             whole = len(user or b"") + len(item or b"") <= limit
             rated = int(unpack(user)["count"].to_numpy().sum()) if user else 0
-            yield _Tallies(bad, rated, whole, (user, item) if whole else (None, None))
+            yield _Tallies(bad, rated, whole, (user, item) if whole else (None, None), file)
+            file = None
 
 
 def _side(coded: Iterable[Coded], side: int) -> Iterator[tuple[bytearray]]:
@@ -235,7 +253,7 @@ def _typed(ratings: DataFrame) -> DataFrame:
             found = kind.simpleString()
             raise DataError(f"{name} ids must be integers or strings, found {found}; cast the column first")
     columns = [
-        F.col(name).cast("float").alias(name) if name in ("rating", "weight") else F.col(name)
+        F.col(name).cast(T.FloatType()).alias(name) if name in ("rating", "weight") else F.col(name)
         for name in (*SIDE_NAMES, "rating", "weight", "held_out")
         if name in ratings.columns
     ]

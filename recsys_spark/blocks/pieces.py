@@ -77,8 +77,8 @@ class Piece(NamedTuple):
 _IDS = ("own", "others")
 
 
-def chunk_pieces(chunk: Chunk, plan: Index) -> Iterator[Piece]:
-    """Pieces of both sides' blocks.
+def chunk_pieces(chunk: Chunk, plan: Index, slot: int | None = None) -> Iterator[Piece]:
+    """Pieces of both sides' blocks, or of the block of one ``slot`` alone.
 
     Held-out ratings go to user blocks only; those of a user or item without training ratings or features are left
     out, since no row or factor could answer for them; here, or with cuts alone when the block is merged.
@@ -104,9 +104,12 @@ def chunk_pieces(chunk: Chunk, plan: Index) -> Iterator[Piece]:
     # Columns stay places in the chunk's dictionaries until blocks are merged: half as many bytes to shuffle.
     by_user = Grouped(users, lengths, codes, chunk.levels, values, weights, items)
     kind = HELD_OUT if chunk.held_out else RATING
-    yield from _told(_pieces_of(plan, USERS, kind, by_user, user_bounds), plan, chunk.users, chunk.items)
-    if not chunk.held_out:
-        yield from _told(_item_pieces(plan, by_user, item_bounds), plan, chunk.items, chunk.users)
+    side = None if slot is None else plan.grid.side(slot)
+    only = None if slot is None else plan.grid.block(slot)
+    if side != ITEMS:
+        yield from _told(_pieces_of(plan, USERS, kind, by_user, user_bounds, only), plan, chunk.users, chunk.items)
+    if side != USERS and not chunk.held_out:
+        yield from _told(_item_pieces(plan, by_user, item_bounds, only), plan, chunk.items, chunk.users)
 
 
 def _told(pieces: Iterable[Piece], plan: Index, own: pa.Array, others: pa.Array | None) -> Iterator[Piece]:
@@ -114,17 +117,19 @@ def _told(pieces: Iterable[Piece], plan: Index, own: pa.Array, others: pa.Array 
     return (piece.named(own, others) if isinstance(plan, Cuts) else piece for piece in pieces)
 
 
-def _item_pieces(plan: Index, by_user: Grouped, bounds: np.ndarray) -> Iterator[Piece]:
+def _item_pieces(plan: Index, by_user: Grouped, bounds: np.ndarray, only: int | None) -> Iterator[Piece]:
     """The items' pieces of a chunk, its entries still by user: whoever merges them takes them in order of users."""
     items = by_user.names
     block = (np.searchsorted(bounds, items, side="right") - 1).astype(np.int32)
     edges = np.searchsorted(items, bounds)
+    if only is not None:
+        block[: edges[only]] = block[edges[only + 1] :] = -1
     m = len(by_user.cols)
     source = by_user.cols, by_user.values, by_user.weights
     cut = np.empty(m, np.int32), np.empty(m, by_user.values.dtype), np.empty(len(by_user.weights), np.float32)
     starts, counts = split_columns(block, edges[:-1], by_user.lengths.astype(np.int64), source, cut)
     for b, (first, last) in enumerate(itertools.pairwise(edges)):
-        if first == last:
+        if first == last or only not in (None, b):
             continue
         mine, rated = slice(*starts[b : b + 2]), counts[b] > 0
         weights = cut[2][mine] if by_user.weights.size else by_user.weights
@@ -182,10 +187,12 @@ def check_known(side: int, rows: np.ndarray) -> None:
         )
 
 
-def _pieces_of(plan: Index, side: int, kind: int, grouped: Grouped, bounds: np.ndarray) -> Iterator[Piece]:
+def _pieces_of(
+    plan: Index, side: int, kind: int, grouped: Grouped, bounds: np.ndarray, only: int | None = None
+) -> Iterator[Piece]:
     """Entries of one side and kind, cut by block."""
     for block, part in enumerate(grouped.cut(bounds)):
-        if len(part.rows):
+        if len(part.rows) and only in (None, block):
             yield Piece(plan.grid.slot(side, block), kind, part)
 
 

@@ -39,6 +39,10 @@ class Grid(NamedTuple):
         """The number of a block among all blocks."""
         return block + side * self.users
 
+    def side(self, slot: int) -> int:
+        """The side of a slot's block."""
+        return ITEMS if slot >= self.users else USERS
+
     def block(self, slot: int) -> int:
         """The number of a slot's block among those of its side."""
         return slot - self.users if slot >= self.users else slot

@@ -1,10 +1,11 @@
 """Where blocks stay during a fit: a memory-mapped file on the executor that works on them.
 
-The chain is input → coded chunks (`chunk_files`) → pieces (Spark's shuffle files) → record → file; each layer can be
-rebuilt from the one before. A record is only in the hands of the task that makes it, which writes the file: handing it
-to Spark's block manager and back would cost more than making it. A handle names a block and its content; a task that
-finds no such file under its own executor's directory says MISS, and the driver reruns that partition from the pieces,
-which leaves the file there. No path is ever shipped, so a handle fetched by another executor is simply a miss.
+The chain is input → coded chunks (`chunk_files`) → pieces (Spark's shuffle files, but of what is `near`) → record →
+file; each layer can be rebuilt from the one before. A record is only in the hands of the task that makes it, which
+writes the file: handing it to Spark's block manager and back would cost more than making it. A handle names a block and
+its content; a task that finds no such file under its own executor's directory says MISS, and the driver reruns that
+partition from the pieces, which leaves the file there. No path is ever shipped, so a handle fetched by another executor
+is simply a miss.
 """
 
 from __future__ import annotations

@@ -81,19 +81,31 @@ def scan_tasks(table: DataFrame, tasks: int, least: int) -> ScanTasks | None:
 
 def plain_scan(table: DataFrame) -> Scan | None:
     """What a table of ratings or features is a plain scan of; None where it is not, or is not known to be."""
-    try:
-        _check_settings(table.sparkSession)
-        plan = table._jdf.queryExecution().optimizedPlan()
-        outputs = None
-        if _is(plan, "org.apache.spark.sql.catalyst.plans.logical.Project"):
-            outputs, plan = _seq(plan.projectList()), plan.child()
-        files = _files(plan)
-        known = {a.exprId().id(): a for a in _seq(plan.output())}
-        columns = [_column(output, known) for output in (_seq(plan.output()) if outputs is None else outputs)]
-        return Scan(columns, files)
-    except (_Unknown, Py4JError) as reason:  # another release of Spark may name things otherwise
-        log.debug("read through Spark: %s", reason)
-        return None
+    query = table._jdf.queryExecution()
+    # A session's first optimisation takes half a second, and most tables need none to be recognised.
+    for plan in (query.withCachedData, query.optimizedPlan):
+        try:
+            _check_settings(table.sparkSession)
+            return _scan_of(plan())
+        except (_Unknown, Py4JError) as reason:  # another release of Spark may name things otherwise
+            log.debug("read through Spark: %s", reason)
+    return None
+
+
+def _scan_of(plan: Any) -> Scan:
+    outputs: list[Any] | None = None
+    named: dict[int, Any] = {}
+    while _is(plan, "org.apache.spark.sql.catalyst.plans.logical.Project"):
+        listed = _seq(plan.projectList())
+        if outputs is None:
+            outputs = listed
+        else:
+            named |= {e.exprId().id(): e.child() for e in listed if _is(e, _EXPRESSIONS + "Alias")}
+        plan = plan.child()
+    files = _files(plan)
+    known = {a.exprId().id(): a for a in _seq(plan.output())}
+    columns = [_column(output, known, named) for output in (_seq(plan.output()) if outputs is None else outputs)]
+    return Scan(columns, files)
 
 
 def local_paths(uris: Sequence[str]) -> list[str] | None:
@@ -168,23 +180,19 @@ def _files(plan: Any) -> list[str]:
     return files
 
 
-def _column(output: Any, known: dict[int, Any]) -> Column:
-    """What to read for an output, and the casts that follow."""
-    name, casts, fill = output.name(), [], False
-    if _is(output, _EXPRESSIONS + "Alias"):
-        output = output.child()
+def _column(output: Any, known: dict[int, Any], named: dict[int, Any]) -> Column:
+    """What to read for an output, and the casts that follow; ``named`` are expressions by what outputs refer to."""
+    casts: list[str] = []
+    name, fill, output = output.name(), False, _behind(output, named, casts)
     if _is(output, _EXPRESSIONS + "Coalesce") and name == "held_out":
         values = _seq(output.children())
         if len(values) != 2 or not _is(values[1], _EXPRESSIONS + "Literal") or values[1].value() is not False:
             raise _Unknown(f"an expression for {name}")
-        output, fill = values[0], True
-    while _is(output, _EXPRESSIONS + "Cast"):
-        casts.append(output.dataType().catalogString())
-        output = output.child()
+        output, fill = _behind(values[0], named, casts), True
     if not _is(output, _EXPRESSIONS + "AttributeReference") or output.exprId().id() not in known:
         raise _Unknown(f"an expression for {name}")
     kind = output.dataType().catalogString()
-    kinds = [kind, *reversed(casts)]
+    kinds = [k for k, _ in itertools.groupby([kind, *reversed(casts)])]
     numbers = kind in _INTEGERS + _FLOATS and all(cast in _FLOATS for cast in casts)
     widened = all(k in _INTEGERS for k in kinds) and kinds == sorted(kinds, key=_INTEGERS.index)
     allowed = {
@@ -197,6 +205,20 @@ def _column(output: Any, known: dict[int, Any]) -> Column:
     if not any(fits and name in names for names, fits in allowed.items()):
         raise _Unknown(f"{name} is {' cast to '.join(kinds)}")
     return Column(name, known[output.exprId().id()].name(), kind, tuple(kinds[1:]), fill)
+
+
+def _behind(output: Any, named: dict[int, Any], casts: list[str]) -> Any:
+    """What an expression is but for names and casts; types go to ``casts``, the last one first."""
+    while True:
+        if _is(output, _EXPRESSIONS + "Alias"):
+            output = output.child()
+        elif _is(output, _EXPRESSIONS + "Cast"):
+            casts.append(output.dataType().catalogString())
+            output = output.child()
+        elif _is(output, _EXPRESSIONS + "AttributeReference") and output.exprId().id() in named:
+            output = named[output.exprId().id()]
+        else:
+            return output
 
 
 def _is(thing: Any, name: str) -> bool:

@@ -141,7 +141,7 @@ def split_columns(
 
     Parameters
     ----------
-    block : int32 (q,), the block of each column
+    block : int32 (q,), the block of each column; -1 for columns that are left out
     first : int64 (b,), the first column of each block
     lengths : int64 (p,), of the runs
     source, target : cols, values, weights; weights (0,) where every weight is 1
@@ -157,7 +157,9 @@ def split_columns(
     at = 0
     for j in range(len(lengths)):
         for e in range(at, at + lengths[j]):
-            counts[block[cols[e]], j] += 1
+            b = block[cols[e]]
+            if b >= 0:
+                counts[b, j] += 1
         at += lengths[j]
     starts = np.zeros(len(first) + 1, np.int64)
     for b in range(len(first)):
@@ -165,6 +167,8 @@ def split_columns(
     place = starts[:-1].copy()
     for e in range(at):
         b = block[cols[e]]
+        if b < 0:
+            continue
         to = place[b]
         place[b] = to + 1
         out_cols[to] = np.int64(cols[e]) - first[b]

@@ -42,10 +42,10 @@ def rating_columns(dataset: DataFrame, wanted: Mapping[str, str]) -> DataFrame:
                 raise DataError(
                     f"column {wanted[name]!r} is {kind.simpleString()}: a {name} is a number; cast it first"
                 )
-            columns[name] = F.col(quoted(wanted[name])).cast("double")
+            columns[name] = F.col(quoted(wanted[name])).cast(T.DoubleType())
     columns.setdefault("rating", F.lit(1.0))
     if "held_out" in wanted:
-        columns["held_out"] = F.coalesce(F.col(quoted(wanted["held_out"])).cast("boolean"), F.lit(False))
+        columns["held_out"] = F.coalesce(F.col(quoted(wanted["held_out"])).cast(T.BooleanType()), F.lit(False))
     return dataset.select(*(column.alias(name) for name, column in columns.items()))
 
 

@@ -256,6 +256,55 @@ def test_features_are_read_by_tasks_and_through_spark_to_the_same_records(
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("harm", ["none", "gone", "released"])
+def test_blocks_of_what_is_near_are_those_of_the_shuffle(
+    spark: SparkSession, tmp_path: Path, harm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = problem()
+    spark.createDataFrame(p.ratings).repartition(3).write.parquet(f"{tmp_path}/ratings")
+    rows = spark.read.parquet(f"{tmp_path}/ratings")
+    spark.createDataFrame(p.item_features).repartition(2).write.parquet(f"{tmp_path}/items")
+    # Items' features are files that tasks can read, users' are not.
+    tables = {
+        USERS: spark.createDataFrame(p.user_features),
+        ITEMS: spark.read.parquet(f"{tmp_path}/items").select("id", "indices", "values"),
+    }
+    with EncodedRatings(rows) as ratings:
+        assert ratings.files is None  # too few to be worth files
+        plan = spark.sparkContext.broadcast(plan_blocks(ratings, tables, (2, 3), (2, 3)))
+        expected = {s: b.to_bytes() for s, b in block_records(ratings, tables, plan).collect()}
+    in_files(monkeypatch)
+    with EncodedRatings(rows) as ratings:
+        assert ratings.files is not None
+        assert len(ratings.files) > 1
+        records = block_records(ratings, tables, plan)
+        alone = block_records(ratings, {ITEMS: tables[ITEMS]}, plan)
+        if harm == "gone":
+            shutil.rmtree(BlockStore.here(ratings._store).directory)
+        if harm == "released":
+            ratings.close()
+        assert {s: b.to_bytes() for s, b in records.collect()} == expected
+        assert b"Shuffled" in records.toDebugString()
+        assert {s: b.to_bytes() for s, b in alone.collect() if s >= 2} == {s: expected[s] for s in (2, 3, 4)}
+        assert b"Shuffled" not in alone.toDebugString()
+    plan.destroy()
+
+
+def test_near_ratings_that_have_changed_are_missed(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_files(monkeypatch)
+    path = tmp_path / "ratings.parquet"
+    pq.write_table(pa.table({"user": [1, 2], "item": [3, 4], "rating": [1.0, 2.0]}), path)
+    with EncodedRatings(spark.read.parquet(str(path))) as ratings:
+        plan = spark.sparkContext.broadcast(plan_blocks(ratings, {}, (0, 0), (1, 1)))
+        records = block_records(ratings, {}, plan)
+    path.unlink()
+    with pytest.raises(Exception, match="the ratings are no longer those that were read at first"):
+        records.collect()
+    plan.destroy()
+
+
 def test_bad_rows_of_a_plain_scan_raise_the_same_error(spark: SparkSession, tmp_path: Path) -> None:
     for n, (user, rating) in enumerate([(None, 1.0), (1, 1e300), (1, None)]):
         pq.write_table(

@@ -73,6 +73,8 @@ def test_blocks_are_as_many_as_cores_files_and_views_ask_for():
     assert blocks_of(SMALL, LAPTOP) == (2, 2)
     files = Data(users=1e6, items=1e5, ratings=1e10, rank=8)
     assert blocks_of(files, LAPTOP) == (-(-12 * 10**10 // (512 << 20)),) * 2
+    three = Data(users=1e6, items=1e5, ratings=2.5 * (512 << 20) / 12, rank=8)
+    assert blocks_of(three, LAPTOP) == (4, 4)  # not a round in which one core has nothing to do
     views = math.ceil(HUGE.ratings * HUGE.row / MAX_VIEW)
     assert blocks_of(HUGE, LARGE) == (views, views)
     for stage in ways(HUGE, LARGE).values():

@@ -52,6 +52,9 @@ def built(table: pa.Table, parts: int, plan: Plan | None = None) -> tuple[Plan, 
         plan_side(USERS, tallies[0].table(), None, 0, 3), plan_side(ITEMS, tallies[1].table(), None, 0, 2)
     )
     pieces = [(p.slot, p.encode()) for chunk in found for p in chunk_pieces(chunk, plan)]
+    for slot in range(plan.grid.slots):
+        alone = [(p.slot, p.encode()) for chunk in found for p in chunk_pieces(chunk, plan, slot)]
+        assert alone == [piece for piece in pieces if piece[0] == slot]
     records = [
         merge_of_plan([Piece.decode(s, data) for s, data in pieces if s == slot], plan, side, block).to_bytes()
         for slot, side, block in plan.grid.blocks()

@@ -102,6 +102,14 @@ def test_entries_are_split_by_the_blocks_of_their_columns_stably(rated, edges):
         assert target[1][mine].tolist() == values[there].tolist()
         assert counts[b].tolist() == np.bincount(users[there], minlength=7).tolist()
         assert target[2][mine].tolist() == (weights[there].tolist() if weights.size else [])
+        only = np.where(block == b, block, np.int32(-1))
+        alone = tuple(np.empty_like(array) for array in target)
+        starts_alone, counts_alone = split_columns(only, bounds[:-1], lengths, (cols, values, weights), alone)
+        assert [array[slice(*starts_alone[b : b + 2])].tolist() for array in alone] == [
+            array[mine].tolist() for array in target
+        ]
+        assert counts_alone[b].tolist() == counts[b].tolist()
+        assert starts_alone[-1] == len(there)
 
 
 @settings(deadline=None)

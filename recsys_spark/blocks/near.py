@@ -1,0 +1,47 @@
+"""What a block's own task reads of the input where the driver is the only executor: nothing then needs a shuffle.
+
+Every task finds the files of all others. The one that merges a block cuts what is its own out of each file of chunks,
+and of each file of features, so that ratings pass through no JVM, and nothing is written between chunks and blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from recsys_spark.blocks.chunk_files import ChunkFile
+from recsys_spark.blocks.chunks import Chunk
+from recsys_spark.blocks.encoded import chunks_in
+from recsys_spark.blocks.pieces import Index, Piece, chunk_pieces, feature_pieces
+from recsys_spark.blocks.rowgroups import Column, Span, read_spans
+
+
+class NearTable(NamedTuple):
+    """A feature table that is nothing but Parquet files."""
+
+    columns: list[Column]
+    spans: list[Span]
+
+
+class Near(NamedTuple):
+    """All ratings, and those feature tables that tasks can read; by side."""
+
+    chunks: Sequence[ChunkFile]
+    features: dict[int, NearTable]
+
+    def pieces(self, plan: Index, slot: int) -> Iterator[Piece]:
+        """All pieces of one block, one after the other. Executor.
+
+        Raises DataError where the ratings have changed, and as `pieces.chunk_pieces` and `pieces.feature_pieces`.
+        """
+        for file in self.chunks:
+            for data in chunks_in(file):
+                yield from chunk_pieces(Chunk.decode(data), plan, slot)
+        side = plan.grid.side(slot)
+        if side in self.features:
+            columns, spans = self.features[side]
+            yield from _of(slot, feature_pieces(read_spans(spans, columns), plan, side))
+
+
+def _of(slot: int, pieces: Iterable[Piece]) -> Iterator[Piece]:
+    return (piece for piece in pieces if piece.slot == slot)
