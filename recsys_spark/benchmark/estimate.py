@@ -70,7 +70,7 @@ class Constants:
     Attributes
     ----------
     rating : of arithmetic, per rating of an iteration: both half-sweeps, projections, errors
-    build : per rating, from Parquet to blocks
+    build : per rating, from Parquet to blocks by way of a shuffle
     routed : per byte of rows that blocks send one another: made, written, read, put in order
     piece : bytes shuffled per rating while blocks are built
     product : seconds of a multiplication and addition in the search for top-N lists
@@ -162,6 +162,9 @@ def stages(data: Data, cluster: Cluster, constants: Constants) -> list[Stage]:
 def constants_of(records: Sequence[Mapping[str, Any]]) -> Constants:
     """Constants as records of benchmarks have them; of two that have a section, the first one's.
 
+    All but `product` are of the most executors that were measured, so that rows and pieces do pass between some, and
+    cores that are threads of one are all busy.
+
     Raises
     ------
     ConfigError
@@ -173,24 +176,21 @@ def constants_of(records: Sequence[Mapping[str, Any]]) -> Constants:
     record: Mapping[str, Any] = next((r for r in records if r.get("contenders")), {})
     points = {(p["exchange_by"], p["executors"]): p for r in reversed(records) for p in r.get("weak", ())}
     ours = record.get("contenders", {}).get(record.get("terms", {}).get("ours"), {}).get("figures", {})
-    wanted = {
-        "weak": ("broadcast", 1) in points and ("shuffle", 1) in points,
-        "compare": all(name in ours for name in ("build_warm", "shuffled", "top_n")),
-    }
+    most = max((executors for _, executors in points), default=0)
+    wanted = {"weak": {("broadcast", most), ("shuffle", most)} <= set(points), "compare": "top_n" in ours}
     missing = [section for section, found in wanted.items() if not found]
     if missing:
         raise ConfigError(f"no record has a section {' nor '.join(missing)}: measure with --compare --weak")
-    single, routed = points["broadcast", 1], points["shuffle", 1]
-    ratings, cores, rank = record["rows"]["train"], record["terms"]["cores"], record["terms"]["rank"]
-    waits = [p["exchange"] + p["spark"] for p in (single, routed)]
-    whole = max(points.values(), key=lambda p: p["executors"])
+    plain, routed = points["broadcast", most], points["shuffle", most]
+    cores, rank = record["terms"]["cores"], record["terms"]["rank"]
+    waits = [p["exchange"] + p["spark"] for p in (plain, routed)]
     return Constants(
         rank=rank,
-        rating=single["compute"] / single["ratings"],
-        build=ours["build_warm"]["median"] * cores / ratings,
-        routed=max(waits[1] - waits[0], 0.0) / routed["moved"],
-        piece=ours["shuffled"]["median"] / ratings,
-        product=ours["top_n"]["median"] * cores / (whole["users"] * whole["items"] * rank),
+        rating=plain["compute"] * most / plain["ratings"],
+        build=plain["build"] * most / plain["ratings"],
+        routed=max(waits[1] - waits[0], 0.0) * most / routed["moved"],
+        piece=plain["shuffled"] / plain["ratings"],
+        product=ours["top_n"]["median"] * cores / (plain["users"] * plain["items"] * rank),
     )
 
 

@@ -207,7 +207,8 @@ def convergence_rows(record: Record) -> tuple[list[str], list[list[str]]]:
 
 def weak_rows(record: Record) -> tuple[list[str], list[list[str]]]:
     """Heading and rows: seconds of an iteration by phase, and the bytes of rows that it moved."""
-    head = ["executors", "exchange", "ratings", "iteration, s", *(f"{phase}, s" for phase in PHASES), "moved, MB"]
+    phases = [f"{phase}, s" for phase in PHASES]
+    head = ["executors", "exchange", "ratings", "iteration, s", *phases, "moved, MB", "build, s"]
     rows = [
         [
             str(point["executors"]),
@@ -215,6 +216,7 @@ def weak_rows(record: Record) -> tuple[list[str], list[list[str]]]:
             f"{point['ratings']:,}",
             *("–" if point[name] is None else f"{point[name]:.3f}" for name in ("seconds", *PHASES)),
             f"{point['moved'] / _MB:,.1f}",
+            f"{point['build']:.3f}" if "build" in point else "–",  # records of earlier releases have none
         ]
         for point in record["weak"]
     ]

@@ -36,8 +36,11 @@ def weak_point(exchange: str, executors: int, run: Measured) -> dict[str, Any]:
 
     - ``ratings``, ``users``, ``items``; ``seconds``, and of those ``compute``, ``exchange``, ``driver``, ``spark``;
     - ``moved``: bytes of rows that went to the driver, out from it, or from block to block.
+
+    And of the whole fit ``build``, seconds that are of no iteration, and ``shuffled``, bytes written to shuffles.
     """
-    course = run.outcome.phases[-1].course
+    last = run.outcome.phases[-1]
+    course = last.course
     return {
         "exchange_by": exchange,
         "executors": executors,
@@ -45,4 +48,6 @@ def weak_point(exchange: str, executors: int, run: Measured) -> dict[str, Any]:
         "seconds": after_the_first(course.seconds),
         **{phase: after_the_first(course.phases.get(phase, ())) for phase in PHASES},
         "moved": course.moved / max(len(course.seconds), 1),
+        "build": last.seconds - sum(course.seconds),
+        "shuffled": last.shuffled,
     }

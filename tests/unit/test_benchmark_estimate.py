@@ -28,15 +28,15 @@ HUGE = Data(users=1e9, items=1e7, ratings=1e11, rank=32)
 LAPTOP = Cluster(executors=1, cores=2, network=1e9)
 LARGE = Cluster(executors=250, cores=16, network=1.25e9)
 CONSTANTS = Constants(rank=32, rating=2e-7, build=5e-7, routed=2e-9, piece=6.0, product=1e-11)
+ONE = {"executors": 1, "ratings": 1000, "users": 10, "items": 20, "build": 9.0, "shuffled": 9000}
+TWO = {"executors": 2, "ratings": 2000, "users": 20, "items": 20, "build": 6.0, "shuffled": 12_000}
 WEAK = [
-    {"exchange_by": "broadcast", "executors": 1, "ratings": 1000, "users": 10, "items": 20, "compute": 4.0}
-    | {"exchange": 0.5, "spark": 0.5, "moved": 100.0},
-    {"exchange_by": "shuffle", "executors": 1, "ratings": 1000, "users": 10, "items": 20, "compute": 5.0}
-    | {"exchange": 1.0, "spark": 2.0, "moved": 200.0},
-    {"exchange_by": "shuffle", "executors": 2, "ratings": 2000, "users": 20, "items": 20, "compute": 5.0}
-    | {"exchange": 1.0, "spark": 2.0, "moved": 900.0},
+    ONE | {"exchange_by": "broadcast", "compute": 9.0, "exchange": 9.0, "spark": 9.0, "moved": 9.0},
+    TWO | {"exchange_by": "broadcast", "compute": 4.0, "exchange": 0.5, "spark": 0.5, "moved": 100.0},
+    ONE | {"exchange_by": "shuffle", "compute": 9.0, "exchange": 9.0, "spark": 9.0, "moved": 9.0},
+    TWO | {"exchange_by": "shuffle", "compute": 5.0, "exchange": 1.0, "spark": 2.0, "moved": 200.0},
 ]
-OURS = {name: {"median": value} for name, value in {"build_warm": 6.0, "shuffled": 12_000.0, "top_n": 3.0}.items()}
+OURS = {"top_n": {"median": 3.0}}
 
 
 def record(**changes: Any) -> dict[str, Any]:
@@ -102,11 +102,18 @@ def test_seconds_are_arithmetic_over_cores_or_bytes_over_the_network():
 def test_constants_come_from_records():
     found = constants_of([record()])
     assert found == Constants(
-        rank=5, rating=4.0 / 1000, build=6.0 * 2 / 2000, routed=2.0 / 200, piece=6.0, product=3.0 * 2 / (20 * 20 * 5)
+        rank=5,
+        rating=4.0 * 2 / 2000,
+        build=6.0 * 2 / 2000,
+        routed=2.0 * 2 / 200,
+        piece=6.0,
+        product=3.0 * 2 / (20 * 20 * 5),
     )
     assert constants_of([record(weak=[]), record(contenders={})]) == found
     with pytest.raises(ConfigError, match="no record has a section weak nor compare: measure with --compare --weak"):
         constants_of([record(weak=[], contenders={})])
+    with pytest.raises(ConfigError, match="no record has a section weak:"):
+        constants_of([record(weak=WEAK[:3])])
     with pytest.raises(ConfigError, match="of several data sets: demo, other"):
         constants_of([record(), record(dataset="other")])
 

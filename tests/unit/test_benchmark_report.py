@@ -50,7 +50,7 @@ def found() -> Found:
 
     def on_executors(exchange: str, executors: int) -> Any:
         course = {"seconds": (9.0, 1.0, 3.0), "phases": {"compute": (1.0, 2.0, 4.0)}, "moved": 6e6}
-        fit = phase(3, 13.0).model_copy(update={"course": Course(**course)})
+        fit = phase(3, 14.5).model_copy(update={"course": Course(**course)})
         return exchange, executors, measured(OURS, phase(1, 9.0), fit)
 
     return Found(
@@ -199,8 +199,8 @@ def test_convergence_tells_after_how_many_iterations_j_is_reached():
 def test_weak_scaling_has_an_iteration_by_phase():
     made = record()
     assert weak_rows(made)[1] == [
-        ["1", "broadcast", "1,000", "2.000", "3.000", "–", "–", "–", "2.0"],
-        ["2", "shuffle", "1,000", "2.000", "3.000", "–", "–", "–", "2.0"],
+        ["1", "broadcast", "1,000", "2.000", "3.000", "–", "–", "–", "2.0", "1.500"],
+        ["2", "shuffle", "1,000", "2.000", "3.000", "–", "–", "–", "2.0", "1.500"],
     ]
     assert "| 2 | shuffle | 1,000 | 2.000 |" in markdown(made, {})
     assert "Weak scaling: an iteration on one-core executors" in summary(made)
