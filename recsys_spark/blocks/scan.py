@@ -82,7 +82,7 @@ def scan_tasks(table: DataFrame, tasks: int, least: int) -> ScanTasks | None:
 def plain_scan(table: DataFrame) -> Scan | None:
     """What a table of ratings or features is a plain scan of; None where it is not, or is not known to be."""
     query = table._jdf.queryExecution()
-    # A session's first optimisation takes half a second, and most tables need none to be recognised.
+    # A session's first optimisation takes its time, and most tables need none to be recognised.
     for plan in (query.withCachedData, query.optimizedPlan):
         try:
             _check_settings(table.sparkSession)
