@@ -47,6 +47,8 @@ MAX_VIEW = 1 << 30
 """Bytes aimed at of routed rows that a block refers to; a task holds them twice, as they come and in order."""
 _RATING = 12  # bytes of a rating in a block, at most: column, value, weight
 _MIN_ROWS = 1 << 18  # of a feature table that are worth a task
+_MOST_NEAR = 32
+"""Blocks of a side up to which each may go over all ratings for itself."""
 _NO_COUNTS = pa.table({"id": pa.array([], pa.int64()), "count": pa.array([], pa.int64())})
 
 
@@ -123,16 +125,17 @@ def block_records(
     graphs: Graphs | None = None,
 ) -> RDD[tuple[int, Block]]:
     """(slot, block) of every block, empty ones included; lazy. The plan's broadcast must outlive it."""
-    grid, near = plan.value.grid, near_of(ratings, features)
+    grid = plan.value.grid
+    near = near_of(ratings, features, grid)
     if near is not None:
         features = {side: table for side, table in features.items() if side not in near.features}
     pieces = all_pieces(ratings, features, partial(_shared, plan), graphs or {}, near is None)
     return merged(gather(pieces, grid), grid, partial(merge_with_plan, plan=plan, near=near))
 
 
-def near_of(ratings: EncodedRatings, features: dict[int, DataFrame]) -> Near | None:
-    """What blocks' tasks are to read themselves; None where they would not find what another executor has left."""
-    if ratings.files is None:
+def near_of(ratings: EncodedRatings, features: dict[int, DataFrame], grid: Grid) -> Near | None:
+    """What blocks' tasks are to read themselves; None where that is not to be found by all of them, or not worth it."""
+    if ratings.files is None or max(grid.users, grid.items) > _MOST_NEAR:
         return None
     scanned = {side: scan_tasks(table, 1, _MIN_ROWS) for side, table in features.items()}
     return Near(

@@ -6,13 +6,14 @@ and of each file of features, so that ratings pass through no JVM, and nothing i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from recsys_spark.blocks.chunk_files import ChunkFile
 from recsys_spark.blocks.chunks import Chunk
 from recsys_spark.blocks.encoded import chunks_in
-from recsys_spark.blocks.pieces import Index, Piece, chunk_pieces, feature_pieces
+from recsys_spark.blocks.pieces import Piece, chunk_pieces, feature_pieces
+from recsys_spark.blocks.plan import Plan
 from recsys_spark.blocks.rowgroups import Column, Span, read_spans
 
 
@@ -29,7 +30,7 @@ class Near(NamedTuple):
     chunks: Sequence[ChunkFile]
     features: dict[int, NearTable]
 
-    def pieces(self, plan: Index, slot: int) -> Iterator[Piece]:
+    def pieces(self, plan: Plan, slot: int) -> Iterator[Piece]:
         """All pieces of one block, one after the other. Executor.
 
         Raises DataError where the ratings have changed, and as `pieces.chunk_pieces` and `pieces.feature_pieces`.
@@ -40,8 +41,6 @@ class Near(NamedTuple):
         side = plan.grid.side(slot)
         if side in self.features:
             columns, spans = self.features[side]
-            yield from _of(slot, feature_pieces(read_spans(spans, columns), plan, side))
-
-
-def _of(slot: int, pieces: Iterable[Piece]) -> Iterator[Piece]:
-    return (piece for piece in pieces if piece.slot == slot)
+            for piece in feature_pieces(read_spans(spans, columns), plan, side):
+                if piece.slot == slot:
+                    yield piece

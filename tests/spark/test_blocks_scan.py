@@ -16,9 +16,9 @@ from pyspark.sql import functions as F
 
 from leaks import persisted
 from problems import problem
-from recsys_spark.blocks import encoded
+from recsys_spark.blocks import build, encoded
 from recsys_spark.blocks import scan as module
-from recsys_spark.blocks.build import block_records, plan_blocks
+from recsys_spark.blocks.build import block_records, near_of, plan_blocks
 from recsys_spark.blocks.chunks import Chunk
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, USERS
@@ -287,6 +287,8 @@ def test_blocks_of_what_is_near_are_those_of_the_shuffle(
         assert b"Shuffled" in records.toDebugString()
         assert {s: b.to_bytes() for s, b in alone.collect() if s >= 2} == {s: expected[s] for s in (2, 3, 4)}
         assert b"Shuffled" not in alone.toDebugString()
+        monkeypatch.setattr(build, "_MOST_NEAR", 2)
+        assert near_of(ratings, tables, plan.value.grid) is None
     plan.destroy()
 
 
