@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from recsys_spark.blocks.chunk_files import ChunkFile
 from recsys_spark.blocks.chunks import Chunk
-from recsys_spark.blocks.encoded import chunks_in
+from recsys_spark.blocks.coded import chunks_in
 from recsys_spark.blocks.pieces import Piece, chunk_pieces, feature_pieces
 from recsys_spark.blocks.plan import Plan
 from recsys_spark.blocks.rowgroups import Column, Span, read_spans
@@ -33,7 +33,7 @@ class Near(NamedTuple):
     def pieces(self, plan: Plan, slot: int) -> Iterator[Piece]:
         """All pieces of one block, one after the other. Executor.
 
-        Raises DataError where the ratings have changed, and as `pieces.chunk_pieces` and `pieces.feature_pieces`.
+        Raises DataError as `coded.chunks_in`, and as `pieces.chunk_pieces` and `pieces.feature_pieces`.
         """
         for file in self.chunks:
             for data in chunks_in(file):

@@ -62,7 +62,8 @@ def lookup(sorted_ids: pa.Array, wanted: pa.Array | pa.ChunkedArray) -> np.ndarr
         null = pc.is_null(wanted).to_numpy(zero_copy_only=False) if wanted.null_count else None
         values = pc.fill_null(pc.cast(wanted, pa.int64()), 0).to_numpy(zero_copy_only=False)
         span = int(known[-1]) - int(known[0]) + 1
-        if span <= 4 * len(known) + 1024:  # dense ids: a table is a few times faster than a search
+        dense, many = span <= 4 * len(known) + 1024, 8 * len(values) >= len(known)
+        if dense and many:  # a table is a few times faster than a search, but to be made
             table = np.full(span, -1, np.int64)
             table[known - known[0]] = np.arange(len(known))
             inside = (values >= known[0]) & (values <= known[-1])

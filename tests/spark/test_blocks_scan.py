@@ -269,10 +269,12 @@ def test_blocks_of_what_is_near_are_those_of_the_shuffle(
         USERS: spark.createDataFrame(p.user_features),
         ITEMS: spark.read.parquet(f"{tmp_path}/items").select("id", "indices", "values"),
     }
-    with EncodedRatings(rows) as ratings:
-        assert ratings.files is None  # too few to be worth files
-        plan = spark.sparkContext.broadcast(plan_blocks(ratings, tables, (2, 3), (2, 3)))
-        expected = {s: b.to_bytes() for s, b in block_records(ratings, tables, plan).collect()}
+    with monkeypatch.context() as patch:
+        patch.setattr(encoded, "is_local", lambda master: False)
+        with EncodedRatings(rows) as ratings:
+            assert ratings.files is None
+            plan = spark.sparkContext.broadcast(plan_blocks(ratings, tables, (2, 3), (2, 3)))
+            expected = {s: b.to_bytes() for s, b in block_records(ratings, tables, plan).collect()}
     in_files(monkeypatch)
     with EncodedRatings(rows) as ratings:
         assert ratings.files is not None

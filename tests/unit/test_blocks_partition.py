@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_spark.blocks.partition import ROW_COST, balanced_bounds
+from recsys_spark.blocks.partition import ROW_COST, balanced_bounds, lookup
 
 
 def costs(counts: np.ndarray, bounds: np.ndarray) -> np.ndarray:
@@ -50,3 +51,16 @@ def test_no_cut_has_a_smaller_maximum(seed: int, rows: int, blocks: int) -> None
     every = itertools.combinations_with_replacement(range(rows + 1), blocks - 1)
     best = min(costs(counts, np.array([0, *cuts, rows])).max() for cuts in every)
     assert costs(counts, balanced_bounds(counts, blocks)).max() == best
+
+
+@settings(deadline=None)
+@given(
+    known=st.lists(st.integers(-50, 200), unique=True, max_size=60).map(sorted),
+    wanted=st.lists(st.one_of(st.none(), st.integers(-60, 210)), max_size=60),
+    spread=st.sampled_from([1, 10**12]),
+)
+def test_ids_are_looked_up_by_table_or_by_search(known: list[int], wanted: list[int | None], spread: int) -> None:
+    rows = {id_ * spread: row for row, id_ in enumerate(known)}
+    asked = [None if id_ is None else id_ * spread for id_ in wanted]
+    found = lookup(pa.array(list(rows), pa.int64()), pa.array(asked, pa.int64()))
+    assert found.tolist() == [-1 if id_ is None else rows.get(id_, -1) for id_ in asked]
