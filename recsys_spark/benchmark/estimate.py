@@ -71,6 +71,7 @@ class Constants:
     ----------
     rating : of arithmetic, per rating of an iteration: both half-sweeps, projections, errors
     build : per rating, from Parquet to blocks by way of a shuffle
+    ranged : likewise where rows are routed, and no process knows all ids
     routed : per byte of rows that blocks send one another: made, written, read, put in order
     piece : bytes shuffled per rating while blocks are built
     product : seconds of a multiplication and addition in the search for top-N lists
@@ -79,6 +80,7 @@ class Constants:
     rank: int
     rating: float
     build: float
+    ranged: float
     routed: float
     piece: float
     product: float
@@ -131,7 +133,7 @@ def stages(data: Data, cluster: Cluster, constants: Constants) -> list[Stage]:
             "ids on the driver" if broadcast and tallies <= TALLY_LIMIT else "ids on executors",
             _TWICE * block,
             pieces,
-            max(data.ratings * constants.build / cluster.tasks, pieces / line),
+            max(data.ratings * (constants.build if broadcast else constants.ranged) / cluster.tasks, pieces / line),
         )
     ]
     halves = (("items' half-sweep", data.users, item_blocks), ("users' half-sweep", data.items, user_blocks))
@@ -188,6 +190,7 @@ def constants_of(records: Sequence[Mapping[str, Any]]) -> Constants:
         rank=rank,
         rating=plain["compute"] * most / plain["ratings"],
         build=plain["build"] * most / plain["ratings"],
+        ranged=routed["build"] * most / routed["ratings"],
         routed=max(waits[1] - waits[0], 0.0) * most / routed["moved"],
         piece=plain["shuffled"] / plain["ratings"],
         product=ours["top_n"]["median"] * cores / (plain["users"] * plain["items"] * rank),
@@ -244,6 +247,7 @@ def markdown(data: Data, cluster: Cluster, constants: Constants) -> str:
         for value, what in (
             (constants.rating, f"a rating and iteration at rank {constants.rank}"),
             (constants.build, "a rating to build"),
+            (constants.ranged, "where ids are on executors"),
             (constants.routed, "a byte routed"),
             (constants.product, "a product"),
         )

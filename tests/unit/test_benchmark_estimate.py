@@ -27,14 +27,14 @@ SMALL = Data(users=200_000, items=90_000, ratings=30e6, rank=32)
 HUGE = Data(users=1e9, items=1e7, ratings=1e11, rank=32)
 LAPTOP = Cluster(executors=1, cores=2, network=1e9)
 LARGE = Cluster(executors=250, cores=16, network=1.25e9)
-CONSTANTS = Constants(rank=32, rating=2e-7, build=5e-7, routed=2e-9, piece=6.0, product=1e-11)
+CONSTANTS = Constants(rank=32, rating=2e-7, build=5e-7, ranged=2e-6, routed=2e-9, piece=6.0, product=1e-11)
 ONE = {"executors": 1, "ratings": 1000, "users": 10, "items": 20, "build": 9.0, "shuffled": 9000}
 TWO = {"executors": 2, "ratings": 2000, "users": 20, "items": 20, "build": 6.0, "shuffled": 12_000}
 WEAK = [
     ONE | {"exchange_by": "broadcast", "compute": 9.0, "exchange": 9.0, "spark": 9.0, "moved": 9.0},
     TWO | {"exchange_by": "broadcast", "compute": 4.0, "exchange": 0.5, "spark": 0.5, "moved": 100.0},
     ONE | {"exchange_by": "shuffle", "compute": 9.0, "exchange": 9.0, "spark": 9.0, "moved": 9.0},
-    TWO | {"exchange_by": "shuffle", "compute": 5.0, "exchange": 1.0, "spark": 2.0, "moved": 200.0},
+    TWO | {"exchange_by": "shuffle", "build": 8.0, "compute": 5.0, "exchange": 1.0, "spark": 2.0, "moved": 200.0},
 ]
 OURS = {"top_n": {"median": 3.0}}
 
@@ -96,6 +96,8 @@ def test_seconds_are_arithmetic_over_cores_or_bytes_over_the_network():
     assert moved == 1e11 * 4 * 33
     assert ways(HUGE, fast)[items].seconds == pytest.approx((1e11 * 1e-7 + moved * 2e-9) / 4000)
     assert ways(HUGE, slow)[items].seconds == pytest.approx(moved / (250 * 1e6))
+    assert ways(HUGE, fast)["blocks"].seconds == pytest.approx(1e11 * 2e-6 / 4000)
+    assert ways(SMALL, LAPTOP)["blocks"].seconds == pytest.approx(30e6 * 5e-7 / 2)
     assert CONSTANTS.rating_at(64) == pytest.approx(2e-7 * 64 * 65 / (32 * 33))
 
 
@@ -105,6 +107,7 @@ def test_constants_come_from_records():
         rank=5,
         rating=4.0 * 2 / 2000,
         build=6.0 * 2 / 2000,
+        ranged=8.0 * 2 / 2000,
         routed=2.0 * 2 / 200,
         piece=6.0,
         product=3.0 * 2 / (20 * 20 * 5),
