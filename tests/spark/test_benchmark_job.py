@@ -103,7 +103,7 @@ def test_a_process_answers_for_itself(name: str, measured: dict[str, Measured], 
     assert last.served is not None
     assert None not in last.served.model_dump().values()
     assert last.shuffled is not None
-    assert last.shuffled > 0
+    assert (last.shuffled > 0) == name.startswith("pyspark")  # in local mode, ours shuffles nothing of Parquet
     assert outcome.size.ratings == prepared.rows["train"] + prepared.rows["validation"]
     assert min(outcome.size.users, outcome.size.items) > 0
     assert 300 < measured[name].peak / 2**20 < 4000
