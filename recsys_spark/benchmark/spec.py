@@ -182,6 +182,11 @@ class Phase(_Message):
         """Wall time, reading included."""
         return self.end - self.start
 
+    @property
+    def apart(self) -> float:
+        """Seconds that are of no iteration: reading and building, and what follows the last one."""
+        return self.seconds - sum(self.course.seconds)
+
 
 class Size(_Message):
     """Ratings of training and validation, and of how many users and items they are."""

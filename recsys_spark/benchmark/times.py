@@ -113,7 +113,7 @@ def curve(outcome: Outcome) -> list[Point]:
     judged = [phase for phase in outcome.phases if phase.order.judged]
     if judged and judged[-1].course.validation:
         last = judged[-1]
-        at = last.seconds - sum(last.course.seconds)  # reading and building, and what follows the last iteration
+        at = last.apart
         points = []
         for number, (seconds, rmse) in enumerate(zip(last.course.seconds, last.course.validation, strict=True), 1):
             at += seconds

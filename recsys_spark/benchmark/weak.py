@@ -48,6 +48,6 @@ def weak_point(exchange: str, executors: int, run: Measured) -> dict[str, Any]:
         "seconds": after_the_first(course.seconds),
         **{phase: after_the_first(course.phases.get(phase, ())) for phase in PHASES},
         "moved": course.moved / max(len(course.seconds), 1),
-        "build": last.seconds - sum(course.seconds),
+        "build": last.apart,
         "shuffled": last.shuffled,
     }

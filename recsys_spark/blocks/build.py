@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from recsys_spark.blocks.chunks import Chunk
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block
-from recsys_spark.blocks.near import Near, NearTable
+from recsys_spark.blocks.near import Near
 from recsys_spark.blocks.pieces import Index, Piece, chunk_pieces, feature_pieces, graph_pieces, merge_of_plan
 from recsys_spark.blocks.plan import Grid, Plan, plan_side
 from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, read_spans
@@ -125,12 +125,17 @@ def block_records(
     graphs: Graphs | None = None,
 ) -> RDD[tuple[int, Block]]:
     """(slot, block) of every block, empty ones included; lazy. The plan's broadcast must outlive it."""
-    grid = plan.value.grid
+    grid, index, graphs = plan.value.grid, partial(_shared, plan), graphs or {}
     near = near_of(ratings, features, grid)
-    if near is not None:
-        features = {side: table for side, table in features.items() if side not in near.features}
-    pieces = all_pieces(ratings, features, partial(_shared, plan), graphs or {}, near is None)
-    return merged(gather(pieces, grid), grid, partial(merge_with_plan, plan=plan, near=near))
+    if near is None:
+        gathered = gather(all_pieces(ratings, features, index, graphs), grid)
+    else:
+        far = {side: table for side, table in features.items() if side not in near.features}
+        pieces = [_table_pieces(table, feature_pieces, index, side) for side, table in far.items()]
+        pieces += [_table_pieces(table, graph_pieces, index, side) for side, table in graphs.items()]
+        sc = ratings.session.sparkContext
+        gathered = gather(sc.union(pieces), grid) if pieces else sc.parallelize((), grid.partitions)
+    return merged(gathered, grid, partial(merge_with_plan, plan=plan, near=near))
 
 
 def near_of(ratings: EncodedRatings, features: dict[int, DataFrame], grid: Grid) -> Near | None:
@@ -138,22 +143,15 @@ def near_of(ratings: EncodedRatings, features: dict[int, DataFrame], grid: Grid)
     if ratings.files is None or max(grid.users, grid.items) > _MOST_NEAR:
         return None
     scanned = {side: scan_tasks(table, 1, _MIN_ROWS) for side, table in features.items()}
-    return Near(
-        ratings.files,
-        {
-            s: NearTable(found.columns, [span for task in found.tasks for span in task])
-            for s, found in scanned.items()
-            if found
-        },
-    )
+    return Near(ratings.files, {side: found for side, found in scanned.items() if found})
 
 
 def all_pieces(
-    ratings: EncodedRatings, features: dict[int, DataFrame], index: Know, graphs: Graphs, rated: bool = True
+    ratings: EncodedRatings, features: dict[int, DataFrame], index: Know, graphs: Graphs
 ) -> RDD[tuple[int, bytes]]:
-    """(slot, piece) of everything, encoded, or of all but the ratings where not ``rated``; lazy."""
+    """(slot, piece) of everything, encoded; lazy."""
     sc = ratings.session.sparkContext
-    pieces = [ratings.chunks().mapPartitions(partial(_chunk_pieces, index=index))] if rated else []
+    pieces = [ratings.chunks().mapPartitions(partial(_chunk_pieces, index=index))]
     for side, table in features.items():
         scanned = scan_tasks(table, sc.defaultParallelism, _MIN_ROWS)
         if scanned:
@@ -162,15 +160,11 @@ def all_pieces(
         else:
             pieces.append(_table_pieces(table, feature_pieces, index, side))
     pieces += [_table_pieces(table, graph_pieces, index, side) for side, table in graphs.items()]
-    if not pieces:
-        return sc.emptyRDD()
     return sc.union(pieces) if len(pieces) > 1 else pieces[0]
 
 
 def gather(pieces: RDD[tuple[int, Any]], grid: Grid) -> RDD[tuple[int, tuple[int, Any]]]:
     """(partition, (slot, piece)) in the partition of the slot's block: one shuffle; lazy."""
-    if not pieces.getNumPartitions():  # nothing to be moved
-        return pieces.context.parallelize((), grid.partitions)
     addressed: RDD[Any] = pieces.map(partial(_address, grid=grid))
     return addressed.partitionBy(grid.partitions, int)
 
@@ -203,7 +197,7 @@ def _ids(table: DataFrame) -> pa.ChunkedArray:
     scanned = scan_tasks(table, 1, _MIN_ROWS)
     if scanned:
         with contextlib.suppress(UnreadableError):
-            read = [batch.column("id") for task in scanned.tasks for batch in read_spans(task, scanned.columns)]
+            read = [batch.column("id") for batch in scanned.batches()]
             return pa.chunked_array(read, read[0].type if read else pa.int64())
     return table.toArrow()["id"]
 

@@ -14,21 +14,14 @@ from recsys_spark.blocks.chunks import Chunk
 from recsys_spark.blocks.coded import chunks_in
 from recsys_spark.blocks.pieces import Piece, chunk_pieces, feature_pieces
 from recsys_spark.blocks.plan import Plan
-from recsys_spark.blocks.rowgroups import Column, Span, read_spans
-
-
-class NearTable(NamedTuple):
-    """A feature table that is nothing but Parquet files."""
-
-    columns: list[Column]
-    spans: list[Span]
+from recsys_spark.blocks.scan import ScanTasks
 
 
 class Near(NamedTuple):
     """All ratings, and those feature tables that tasks can read; by side."""
 
     chunks: Sequence[ChunkFile]
-    features: dict[int, NearTable]
+    features: dict[int, ScanTasks]
 
     def pieces(self, plan: Plan, slot: int) -> Iterator[Piece]:
         """All pieces of one block, one after the other. Executor.
@@ -40,7 +33,4 @@ class Near(NamedTuple):
                 yield from chunk_pieces(Chunk.decode(data), plan, slot)
         side = plan.grid.side(slot)
         if side in self.features:
-            columns, spans = self.features[side]
-            for piece in feature_pieces(read_spans(spans, columns), plan, side):
-                if piece.slot == slot:
-                    yield piece
+            yield from feature_pieces(self.features[side].batches(), plan, side, slot)

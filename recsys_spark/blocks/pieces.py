@@ -104,12 +104,16 @@ def chunk_pieces(chunk: Chunk, plan: Index, slot: int | None = None) -> Iterator
     # Columns stay places in the chunk's dictionaries until blocks are merged: half as many bytes to shuffle.
     by_user = Grouped(users, lengths, codes, chunk.levels, values, weights, items)
     kind = HELD_OUT if chunk.held_out else RATING
-    side = None if slot is None else plan.grid.side(slot)
-    only = None if slot is None else plan.grid.block(slot)
+    side, only = (None, None) if slot is None else (plan.grid.side(slot), plan.grid.block(slot))
     if side != ITEMS:
         yield from _told(_pieces_of(plan, USERS, kind, by_user, user_bounds, only), plan, chunk.users, chunk.items)
     if side != USERS and not chunk.held_out:
         yield from _told(_item_pieces(plan, by_user, item_bounds, only), plan, chunk.items, chunk.users)
+
+
+def _bounds_of(bounds: np.ndarray, only: int | None) -> tuple[int, np.ndarray]:
+    """The first block that is wanted, and the bounds of those that are: all of them, or ``only`` one."""
+    return (0, bounds) if only is None else (only, bounds[only : only + 2])
 
 
 def _told(pieces: Iterable[Piece], plan: Index, own: pa.Array, others: pa.Array | None) -> Iterator[Piece]:
@@ -119,17 +123,16 @@ def _told(pieces: Iterable[Piece], plan: Index, own: pa.Array, others: pa.Array 
 
 def _item_pieces(plan: Index, by_user: Grouped, bounds: np.ndarray, only: int | None) -> Iterator[Piece]:
     """The items' pieces of a chunk, its entries still by user: whoever merges them takes them in order of users."""
-    items = by_user.names
-    block = (np.searchsorted(bounds, items, side="right") - 1).astype(np.int32)
+    items, (begin, bounds) = by_user.names, _bounds_of(bounds, only)
+    block = (np.searchsorted(bounds, items, side="right") - 1).astype(np.int32)  # -1 before the first
     edges = np.searchsorted(items, bounds)
-    if only is not None:
-        block[: edges[only]] = block[edges[only + 1] :] = -1
+    block[edges[-1] :] = -1
     m = len(by_user.cols)
     source = by_user.cols, by_user.values, by_user.weights
     cut = np.empty(m, np.int32), np.empty(m, by_user.values.dtype), np.empty(len(by_user.weights), np.float32)
     starts, counts = split_columns(block, edges[:-1], by_user.lengths.astype(np.int64), source, cut)
     for b, (first, last) in enumerate(itertools.pairwise(edges)):
-        if first == last or only not in (None, b):
+        if first == last:
             continue
         mine, rated = slice(*starts[b : b + 2]), counts[b] > 0
         weights = cut[2][mine] if by_user.weights.size else by_user.weights
@@ -137,11 +140,13 @@ def _item_pieces(plan: Index, by_user: Grouped, bounds: np.ndarray, only: int | 
             by_user.rows[rated], counts[b][rated], cut[0][mine], by_user.levels, cut[1][mine], weights,
             items[first:last], across=True,
         )  # fmt: skip
-        yield Piece(plan.grid.slot(ITEMS, b), RATING, of_block)
+        yield Piece(plan.grid.slot(ITEMS, begin + b), RATING, of_block)
 
 
-def feature_pieces(batches: Iterable[pa.RecordBatch], plan: Index, side: int) -> Iterator[Piece]:
-    """Pieces from batches of feature rows (id, indices, values).
+def feature_pieces(
+    batches: Iterable[pa.RecordBatch], plan: Index, side: int, slot: int | None = None
+) -> Iterator[Piece]:
+    """Pieces from batches of feature rows (id, indices, values), or those of the block of one ``slot`` alone.
 
     Raises DataError where the plan has not an id, and as `features.columns.flat_rows`.
     """
@@ -149,7 +154,8 @@ def feature_pieces(batches: Iterable[pa.RecordBatch], plan: Index, side: int) ->
         lengths, indices, values = flat_rows(batch, SIDE_NAMES[side], plan.side(side).n_features)
         ids, codes = dictionary(batch.column("id"))
         owner = np.repeat(codes, lengths)
-        yield from _table_pieces(plan, side, FEATURE, ids, Entries.of(owner, indices, values), None)
+        only = None if slot is None else plan.grid.block(slot)
+        yield from _table_pieces(plan, side, FEATURE, ids, Entries.of(owner, indices, values), None, only)
 
 
 def graph_pieces(batches: Iterable[pa.RecordBatch], plan: Index, side: int) -> Iterator[Piece]:
@@ -161,8 +167,9 @@ def graph_pieces(batches: Iterable[pa.RecordBatch], plan: Index, side: int) -> I
 
 
 def _table_pieces(
-    plan: Index, side: int, kind: int, ids: pa.Array, entries: Entries, others: pa.Array | None
-) -> Iterator[Piece]:
+    plan: Index, side: int, kind: int, ids: pa.Array, entries: Entries, others: pa.Array | None,
+    only: int | None = None,
+) -> Iterator[Piece]:  # fmt: skip
     """Entries whose rows are places in ``ids``, and whose columns are places in ``others`` if there are any."""
     rows, bounds = plan.side(side).number(ids)
     check_known(side, rows)
@@ -175,7 +182,7 @@ def _table_pieces(
     lengths = np.zeros(len(ids), np.int64)
     lengths[loose.rows] = loose.lengths
     grouped = loose._replace(rows=rows.astype(np.int32), lengths=lengths, names=names)
-    yield from _told(_pieces_of(plan, side, kind, grouped, bounds), plan, ids, others)
+    yield from _told(_pieces_of(plan, side, kind, grouped, bounds, only), plan, ids, others)
 
 
 def check_known(side: int, rows: np.ndarray) -> None:
@@ -191,8 +198,9 @@ def _pieces_of(
     plan: Index, side: int, kind: int, grouped: Grouped, bounds: np.ndarray, only: int | None = None
 ) -> Iterator[Piece]:
     """Entries of one side and kind, cut by block."""
-    for block, part in enumerate(grouped.cut(bounds)):
-        if len(part.rows) and only in (None, block):
+    begin, bounds = _bounds_of(bounds, only)
+    for block, part in enumerate(grouped.cut(bounds), begin):
+        if len(part.rows):
             yield Piece(plan.grid.slot(side, block), kind, part)
 
 

@@ -182,7 +182,7 @@ def ranged_ids(spark: SparkSession, found: Ranged, side: int) -> DataFrame:
 
 
 def _of_side(ids: Iterable[tuple[int, bytes]], side: int, layout: Layout) -> Iterator[tuple[bytearray]]:
-    return ((bytearray(packed),) for slot, packed in ids if (slot >= layout.grid.users) == (side == ITEMS))
+    return ((bytearray(packed),) for slot, packed in ids if layout.grid.side(slot) == side)
 
 
 def _unpacked_ids(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

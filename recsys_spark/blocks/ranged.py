@@ -173,7 +173,7 @@ def _names(gathered: Iterable[tuple[int, tuple[int, bytes]]], cuts: Cuts) -> Ite
     for _, (slot, data) in gathered:
         pieces.setdefault(slot, []).append(Piece.decode(slot, data))
     for slot, found in pieces.items():
-        yield from names(slot, USERS if slot < cuts.grid.users else ITEMS, found, cuts)
+        yield from names(slot, cuts.grid.side(slot), found, cuts)
 
 
 def _rows(kept: Iterable[Own | Ask]) -> Iterator[tuple[int, int]]:
@@ -183,7 +183,8 @@ def _rows(kept: Iterable[Own | Ask]) -> Iterator[tuple[int, int]]:
 def _ids(kept: Iterable[Own | Ask], layout: Layout) -> Iterator[tuple[int, bytes]]:
     for own in kept:
         if isinstance(own, Own):
-            start = int(layout.bounds[int(own.slot >= layout.grid.users)][layout.grid.block(own.slot)])
+            grid = layout.grid
+            start = int(layout.bounds[grid.side(own.slot)][grid.block(own.slot)])
             yield own.slot, pack_ids(np.arange(start, start + own.rows), own.ids)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from py4j.protocol import Py4JError
 
-from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, check
+from recsys_spark.blocks.rowgroups import Column, Span, UnreadableError, check, read_spans
 
 if TYPE_CHECKING:
     from pyspark import RDD, SparkContext
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,10 @@ class ScanTasks(NamedTuple):
         """How many rows all of them are."""
         return sum(span.stop - span.start for spans in self.tasks for span in spans)
 
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows, read here. Raises as `rowgroups.read_spans`."""
+        return read_spans(itertools.chain.from_iterable(self.tasks), self.columns)
+
     def spread(self, sc: SparkContext) -> RDD[list[Span]]:
         """One element a task."""
         return sc.parallelize(self.tasks, len(self.tasks))
@@ -81,31 +85,29 @@ def scan_tasks(table: DataFrame, tasks: int, least: int) -> ScanTasks | None:
 
 def plain_scan(table: DataFrame) -> Scan | None:
     """What a table of ratings or features is a plain scan of; None where it is not, or is not known to be."""
-    query = table._jdf.queryExecution()
+    on = [key for key in _SWITCHES if str(table.sparkSession.conf.get(key)).lower() != "false"]
+    if on:
+        log.debug("read through Spark: %s is on", " and ".join(on))
+        return None
     # A session's first optimisation takes its time, and most tables need none to be recognised.
-    for plan in (query.withCachedData, query.optimizedPlan):
+    for plan in ("withCachedData", "optimizedPlan"):
         try:
-            _check_settings(table.sparkSession)
-            return _scan_of(plan())
+            return _scan_of(getattr(table._jdf.queryExecution(), plan)())
         except (_Unknown, Py4JError) as reason:  # another release of Spark may name things otherwise
             log.debug("read through Spark: %s", reason)
     return None
 
 
 def _scan_of(plan: Any) -> Scan:
-    outputs: list[Any] | None = None
-    named: dict[int, Any] = {}
+    projects = []  # the outermost first
     while _is(plan, "org.apache.spark.sql.catalyst.plans.logical.Project"):
-        listed = _seq(plan.projectList())
-        if outputs is None:
-            outputs = listed
-        else:
-            named |= {e.exprId().id(): e.child() for e in listed if _is(e, _EXPRESSIONS + "Alias")}
+        projects.append(_seq(plan.projectList()))
         plan = plan.child()
-    files = _files(plan)
-    known = {a.exprId().id(): a for a in _seq(plan.output())}
-    columns = [_column(output, known, named) for output in (_seq(plan.output()) if outputs is None else outputs)]
-    return Scan(columns, files)
+    files, read = _files(plan), _seq(plan.output())
+    inner = itertools.chain.from_iterable(projects[1:])
+    named = {e.exprId().id(): e.child() for e in inner if _is(e, _EXPRESSIONS + "Alias")}
+    known = {a.exprId().id(): a for a in read}
+    return Scan([_column(output, known, named) for output in (projects[0] if projects else read)], files)
 
 
 def local_paths(uris: Sequence[str]) -> list[str] | None:
@@ -155,12 +157,6 @@ def spans(scan: Scan, tasks: int, least: int) -> list[list[Span]] | None:
     return found
 
 
-def _check_settings(spark: SparkSession) -> None:
-    for key in _SWITCHES:
-        if str(spark.conf.get(key)).lower() != "false":
-            raise _Unknown(f"{key} is on")
-
-
 def _files(plan: Any) -> list[str]:
     """Local paths of the relation's files."""
     if not _is(plan, _RELATION):
@@ -182,13 +178,13 @@ def _files(plan: Any) -> list[str]:
 
 def _column(output: Any, known: dict[int, Any], named: dict[int, Any]) -> Column:
     """What to read for an output, and the casts that follow; ``named`` are expressions by what outputs refer to."""
-    casts: list[str] = []
-    name, fill, output = output.name(), False, _behind(output, named, casts)
+    name, fill, (output, casts) = output.name(), False, _behind(output, named)
     if _is(output, _EXPRESSIONS + "Coalesce") and name == "held_out":
         values = _seq(output.children())
         if len(values) != 2 or not _is(values[1], _EXPRESSIONS + "Literal") or values[1].value() is not False:
             raise _Unknown(f"an expression for {name}")
-        output, fill = _behind(values[0], named, casts), True
+        fill, (output, inner) = True, _behind(values[0], named)
+        casts += inner
     if not _is(output, _EXPRESSIONS + "AttributeReference") or output.exprId().id() not in known:
         raise _Unknown(f"an expression for {name}")
     kind = output.dataType().catalogString()
@@ -207,8 +203,9 @@ def _column(output: Any, known: dict[int, Any], named: dict[int, Any]) -> Column
     return Column(name, known[output.exprId().id()].name(), kind, tuple(kinds[1:]), fill)
 
 
-def _behind(output: Any, named: dict[int, Any], casts: list[str]) -> Any:
-    """What an expression is but for names and casts; types go to ``casts``, the last one first."""
+def _behind(output: Any, named: dict[int, Any]) -> tuple[Any, list[str]]:
+    """What an expression is but for names and casts, and the types that it is cast to, the last one first."""
+    casts: list[str] = []
     while True:
         if _is(output, _EXPRESSIONS + "Alias"):
             output = output.child()
@@ -218,7 +215,7 @@ def _behind(output: Any, named: dict[int, Any], casts: list[str]) -> Any:
         elif _is(output, _EXPRESSIONS + "AttributeReference") and output.exprId().id() in named:
             output = named[output.exprId().id()]
         else:
-            return output
+            return output, casts
 
 
 def _is(thing: Any, name: str) -> bool:
