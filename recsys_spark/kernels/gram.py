@@ -17,7 +17,6 @@ from recsys_spark.kernels.scratch import BATCH, Scratch
 from recsys_spark.kernels.tile import LANES, add_product, gather_rows, widen
 
 FLUSH = 512
-AHEAD = 64  # entries between asking for a row and using it
 
 # Numbers that the compiler knows: the lengths of tuples.
 NONE: tuple[int, ...] = ()
@@ -44,13 +43,13 @@ def gram(
     low = begin
     while low < end:
         n = min(BATCH, end - low)
-        gather_rows(s.buf, other.factors, rows.cols, low, n, lanes)
         if rows.weights.size or unseen.weight > 0.0:
+            gather_rows(s.buf, other.factors, rows.cols, low, n, lanes)
             _coefficients_weighted(begin, low, n, rows, other, offset, unseen, lane, lanes, s)
-            _accumulate(n, low == begin, s.scaled, out, rows, other, low + AHEAD, lanes, s)
+            _accumulate(n, low == begin, s.scaled, out, rows, other, low, NONE, lanes, s)
         else:
             _coefficients(np.uint64(low), n, rows, other, offset, lane, lanes, s)
-            _accumulate(n, low == begin, s.buf, out, rows, other, low + AHEAD, lanes, s)
+            _accumulate(n, low == begin, s.buf, out, rows, other, low, ONE, lanes, s)
         pending += n
         low += n
         if long and (pending >= FLUSH or low >= end):
@@ -108,25 +107,27 @@ def _coefficients_weighted(
 
 @njit(cache=True, nogil=True, inline="always")
 def _accumulate(
-    n: int, fresh: bool, left: F32, out: F32, rows: Csr, other: Other, ahead: int, lanes: tuple[int, ...], s: Scratch
-) -> None:
-    """Add Σ left rightᵀ over n entries, or set it where ``fresh``: upper tiles, the border with a panel's first.
+    n: int, fresh: bool, left: F32, out: F32, rows: Csr, other: Other, low: int, fetched: tuple[int, ...],
+    lanes: tuple[int, ...], s: Scratch,
+) -> None:  # fmt: skip
+    """Add Σ left rightᵀ over n entries from ``low`` on, or set it where ``fresh``: upper tiles, and the border.
 
-    The rows of n entries from ``ahead`` on are asked for meanwhile, a cache line of each in one product.
+    A panel's first product takes the border with it, and gathers the panel where ``fetched`` has one element. Rows
+    further on are asked for meanwhile, a cache line of each in one product.
     """
     kk = len(lanes)
     f, c = other.factors, rows.cols
     j = 0
     while j + 2 * LANES <= kk:
-        add_product(out, left, s.buf, n, fresh, 0, j, EIGHT, TWO, TWO, f, c, ahead, j, lanes)
+        add_product(out, left, s.buf, n, fresh, 0, j, EIGHT, TWO, TWO, fetched, f, c, low, j, lanes)
         for i in range(8, j + LANES, 8):
-            add_product(out, left, s.buf, n, fresh, i, j, EIGHT, TWO, NONE, f, c, ahead, j + LANES, lanes)
-        add_product(out, left, s.buf, n, fresh, j + LANES, j + LANES, SIXTEEN, ONE, NONE, f, c, ahead, j, lanes)
+            add_product(out, left, s.buf, n, fresh, i, j, EIGHT, TWO, NONE, NONE, f, c, low, j + LANES, lanes)
+        add_product(out, left, s.buf, n, fresh, j + LANES, j + LANES, SIXTEEN, ONE, NONE, NONE, f, c, low, j, lanes)
         j += 2 * LANES
     if j < kk:
-        add_product(out, left, s.buf, n, fresh, 0, j, SIXTEEN, ONE, TWO, f, c, ahead, j, lanes)
+        add_product(out, left, s.buf, n, fresh, 0, j, SIXTEEN, ONE, TWO, fetched, f, c, low, j, lanes)
         for i in range(LANES, j + 1, LANES):
-            add_product(out, left, s.buf, n, fresh, i, j, SIXTEEN, ONE, NONE, f, c, ahead, j, lanes)
+            add_product(out, left, s.buf, n, fresh, i, j, SIXTEEN, ONE, NONE, NONE, f, c, low, j, lanes)
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -19,6 +19,7 @@ from recsys_spark.kernels.rows import F32, I64
 from recsys_spark.kernels.solve import solve_rows
 from recsys_spark.kernels.systems import KEPT, pack, right_hand_side, unpack
 from recsys_spark.kernels.tile import LANES
+from recsys_spark.kernels.uncounted import put, uncounted
 from recsys_spark.kernels.unseen import add_unseen
 
 # Kinds of passes.
@@ -32,7 +33,7 @@ NO_I64: I64 = np.zeros((0, 0), np.int64)
 NO_SUMS: I64 = np.zeros(0, np.int64)
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def row_pass(  # type: ignore[no-untyped-def]
     kind, rows, features, means, d, other, lam, lam_bias, mu, learned, kept, rank, unseen, nonnegative, systems,
     scale, scale_right, lanes, s, bounded, factors, biases, sums, normal, right,
@@ -49,8 +50,8 @@ def row_pass(  # type: ignore[no-untyped-def]
     size = rank + 1 if learned else rank
     sweeping = kind == SWEEP
     finding = sweeping or kind == PRODUCT
-    left = np.zeros(size * (size + 1) // 2, np.float64)
-    batch = np.zeros(LANES, np.int64)  # the rows in the lanes
+    left = s.left[: size * (size + 1) // 2]
+    batch = s.batch
     count = 0
     for i in range(n + 1):
         begin, end = (rows.indptr[i], rows.indptr[i + 1]) if i < n else (0, 0)
@@ -88,7 +89,7 @@ def row_pass(  # type: ignore[no-untyped-def]
             if kind == NORMAL:
                 profile_rows(learned, lanes, s)
             if sweeping:
-                s.objective[:] = s.scalars[0]
+                put(s.objective, 0, s.scalars[0], 0, LANES)
                 energies(s.objective, s.apart, s.theta, s.rhs, s.means, s.lam, rank)
             for lane in range(count):
                 row = batch[lane]

@@ -16,6 +16,7 @@ from recsys_spark.kernels.rows import F64
 from recsys_spark.kernels.scratch import Scratch
 from recsys_spark.kernels.solve import solve_wide
 from recsys_spark.kernels.tile import LANES
+from recsys_spark.kernels.uncounted import put
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -49,11 +50,11 @@ def profiled(
         solve_wide(lane, lam_bias, rank, learned, len(lanes), s)
         profiled_precision(s.system, size, lam, lam_bias, rank, s.inner, s.outer)
         for a in range(size):
-            out[at : at + size - a] = s.outer[a, a:size]
+            put(out, at, s.outer[a], a, size)
             at += size - a
         return
     for a in range(rank):
-        out[at : at + rank - a] = s.profiles[lane, a, a:rank]
+        put(out, at, s.profiles[lane, a], a, rank)
         at += rank - a
         if learned:
             out[at] = lam_bias * lam * s.border[a, lane] / s.corner[lane]

@@ -125,9 +125,18 @@ def padded_rank(rank: int) -> int:
     return max(16, -(-rank // 16) * 16)
 
 
+def aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Zeros that start at a cache line: vectors that straddle two lines cost twice."""
+    count = int(np.prod(shape))
+    size = np.dtype(dtype).itemsize
+    raw: np.ndarray = np.zeros(count + 64 // size, dtype)
+    start = -(raw.ctypes.data // size) % (64 // size)
+    return raw[start : start + count].reshape(shape)
+
+
 def pad(factors: F32) -> F32:
-    """Factors (N, k) as a C-contiguous (N, K) with zero columns k.."""
+    """Factors (N, k) as a C-contiguous (N, K) with zero columns k.., whose rows begin at cache lines."""
     width = padded_rank(factors.shape[1])
-    out = np.zeros((len(factors), width), np.float32)
+    out = aligned((len(factors), width), np.float32)
     out[:, : factors.shape[1]] = factors
     return out

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from recsys_spark.kernels.lanes import EXTRA
-from recsys_spark.kernels.rows import F32, F64
+from recsys_spark.kernels.rows import F32, F64, I64, aligned
 from recsys_spark.kernels.tile import LANES, stride
 
 BATCH = 64  # ratings gathered at a time
@@ -43,6 +43,8 @@ class Scratch(NamedTuple):
     bad: F32  # (1, L) not 0: float32 cannot factorise this one
     profiles: F32  # (L, K + 2, S) M of the factors
     coupling: F64  # (L,) λ² / corner, 0 without a bias
+    batch: I64  # (L,) the rows in the lanes
+    left: F64  # ((K + 1) (K + 2) / 2,) a row's M
     system: F64  # (K + 1, K + 1) the float64 way out
     inner: F64  # (K + 1, K + 1)
     outer: F64  # (K + 1, K + 1)
@@ -75,21 +77,14 @@ def scratch_for(width: int) -> Scratch:
         **{name: aligned((LANES,), f64) for name in _ONE_A_ROW},
         bad=aligned((1, LANES), f32),
         profiles=aligned((LANES, width + 2, s), f32),
+        batch=np.zeros(LANES, np.int64),
+        left=np.zeros(n * (n + 1) // 2),
         system=np.zeros((n, n)),
         inner=np.zeros((n, n)),
         outer=np.zeros((n, n)),
         diagonal=np.zeros(n),
         work=np.zeros(n),
     )
-
-
-def aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Zeros that start at a cache line: vectors that straddle two lines cost twice."""
-    count = int(np.prod(shape))
-    size = np.dtype(dtype).itemsize
-    raw: np.ndarray = np.zeros(count + 64 // size, dtype)
-    start = -(raw.ctypes.data // size) % (64 // size)
-    return raw[start : start + count].reshape(shape)
 
 
 def lanes_for(width: int) -> tuple[int, ...]:

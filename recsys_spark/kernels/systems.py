@@ -10,6 +10,7 @@ from numba import njit
 
 from recsys_spark.kernels.rows import F32, F64, Csr
 from recsys_spark.kernels.scratch import Scratch
+from recsys_spark.kernels.uncounted import put
 
 KEPT = 64  # entries from which a row's sums are kept
 
@@ -28,9 +29,11 @@ def pack(out: F32, lane: int, lanes: tuple[int, ...], s: Scratch) -> None:
     at = 0
     for i in range(kk + 2):
         first = i if i < kk else 0
-        out[at : at + kk - first] = s.grams[lane, i, first:kk]
+        put(out, at, s.grams[lane, i], first, kk)
         at += kk - first
-    out[at : at + 6] = s.scalars[:, lane].copy().view(np.float32)
+    wide = out.view(np.float64)
+    for j in range(3):
+        wide[at // 2 + j] = s.scalars[j, lane]
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -40,9 +43,11 @@ def unpack(kept: F32, lane: int, lanes: tuple[int, ...], s: Scratch) -> None:
     at = 0
     for i in range(kk + 2):
         first = i if i < kk else 0
-        s.grams[lane, i, first:kk] = kept[at : at + kk - first]
+        put(s.grams[lane, i], first, kept, at, at + kk - first)
         at += kk - first
-    s.scalars[:, lane] = kept[at : at + 6].copy().view(np.float64)
+    wide = kept.view(np.float64)
+    for j in range(3):
+        s.scalars[j, lane] = wide[at // 2 + j]
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -18,6 +18,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 LANES = 16
+AHEAD = 64  # entries between asking for a row and using it
 FLOATS, WIDES = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.DoubleType(), LANES)
 
 
@@ -109,13 +110,16 @@ def require(dtype: Any, *arrays: Any) -> None:
 @intrinsic
 def add_product(
     typing: Any, out: Any, left: Any, right: Any, count: Any, fresh: Any, i: Any, j: Any, rows: Any, vectors: Any,
-    border: Any, factors: Any, cols: Any, low: Any, part: Any, lanes: Any,
+    border: Any, fetched: Any, factors: Any, cols: Any, low: Any, part: Any, lanes: Any,
 ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
     """out[i:i+rows, j:j+16 vectors] = or, unless ``fresh``, += Σ_{r<count} left[r, i:i+rows]ᵀ right[r, j:j+16 vectors].
 
     ``rows``, ``vectors`` and ``border`` are tuples whose lengths count: with a border of two, columns K and K + 1 of
-    left make rows K and K + 1 of out as well. While it multiplies it asks for factors[cols[low + r], part:part+16],
-    which will be gathered next: asked for all at once they would fill the core's buffers, and it would wait.
+    left make rows K and K + 1 of out as well. With one ``fetched``, right[r, j:j+16 vectors] are first set to those
+    of factors[cols[low + r]], which costs little between multiplications; ``left`` may be the same array.
+
+    While it multiplies it asks for factors[cols[low + AHEAD + r], part:part+16], which will be wanted next: asked for
+    all at once they would fill the core's buffers, and it would wait.
     """
     require(types.float32, out, left, right, factors)
     require(types.int32, cols)
@@ -126,37 +130,48 @@ def add_product(
         row, col = args[5], args[6]
         picks = [builder.add(row, constant(m)) for m in range(len(rows))]
         picks += [constant(width + m) for m in range(len(border))]
-        places = [
+        outs = [
             builder.add(builder.add(builder.mul(pick, constant(step)), col), constant(c * LANES))
             for pick in picks
             for c in range(columns)
         ]
         zero = ir.Constant(FLOATS, [0.0] * LANES)
-        sums = [cgutils.alloca_once_value(builder, zero) for _ in places]
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in outs]
         with builder.if_then(builder.not_(args[4])):
-            for place, total in zip(places, sums, strict=True):
+            for place, total in zip(outs, sums, strict=True):
                 builder.store(o.vector(place), total)
-        table, wanted = (Pointer(context, builder, signature.args[n], args[n]) for n in (10, 11))
-        last = builder.sub(context.make_array(signature.args[11])(context, builder, args[11]).nitems, constant(1))
+        table, wanted = (Pointer(context, builder, signature.args[n], args[n]) for n in (11, 12))
+        last = builder.sub(context.make_array(signature.args[12])(context, builder, args[12]).nitems, constant(1))
         with cgutils.for_range(builder, args[3]) as loop:
-            coming = builder.add(args[12], loop.index)
+            entry = builder.add(args[13], loop.index)
+            coming = builder.add(entry, constant(AHEAD))
             coming = builder.select(builder.icmp_signed("<", coming, last), coming, last)
-            coming = builder.mul(builder.sext(wanted.load(coming), ir.IntType(64)), constant(width))
-            prefetch(builder, table.at(builder.add(coming, args[13])))
+            prefetch(builder, table.at(builder.add(_row_of(builder, wanted, coming, width), args[14])))
             base = builder.mul(loop.index, constant(step))
-            at = builder.add(base, col)
-            panel = [b.vector(builder.add(at, constant(c * LANES))) for c in range(columns)]
+            places = [builder.add(builder.add(base, col), constant(c * LANES)) for c in range(columns)]
+            if len(fetched):
+                source = builder.add(_row_of(builder, wanted, entry, width), col)
+                panel = [table.vector(builder.add(source, constant(c * LANES))) for c in range(columns)]
+                for place, vector in zip(places, panel, strict=True):
+                    b.store(vector, place)
+            else:
+                panel = [b.vector(place) for place in places]
             for m, pick in enumerate(picks):
                 factor = a.scalar(builder.add(base, pick))
                 for c in range(columns):
                     total = sums[m * columns + c]
                     builder.store(fma(builder, factor, panel[c], builder.load(total)), total)
-        for place, total in zip(places, sums, strict=True):
+        for place, total in zip(outs, sums, strict=True):
             o.store(builder.load(total), place)
         return context.get_dummy_value()
 
     kinds = (out, left, right, types.int64, types.boolean, types.int64, types.int64, rows, vectors, border)
-    return types.void(*kinds, factors, cols, types.int64, types.int64, lanes), codegen
+    return types.void(*kinds, fetched, factors, cols, types.int64, types.int64, lanes), codegen
+
+
+def _row_of(builder: ir.IRBuilder, cols: Pointer, entry: ir.Value, width: int) -> ir.Value:
+    """Where the factors of an entry's column begin."""
+    return builder.mul(builder.sext(cols.load(entry), ir.IntType(64)), constant(width))
 
 
 @intrinsic
@@ -188,8 +203,8 @@ def gather_rows(
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         b, f, c = (Pointer(context, builder, signature.args[n], args[n]) for n in range(3))
         with cgutils.for_range(builder, args[4]) as loop:
-            col = builder.sext(c.load(builder.add(args[3], loop.index)), ir.IntType(64))
-            to, source = builder.mul(loop.index, constant(step)), builder.mul(col, constant(width))
+            source = _row_of(builder, c, builder.add(args[3], loop.index), width)
+            to = builder.mul(loop.index, constant(step))
             for j in range(0, width, LANES):
                 b.store(f.vector(builder.add(source, constant(j))), builder.add(to, constant(j)))
         return context.get_dummy_value()

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core.errors import NumbaError
 
 from recsys_spark.kernels import projection as proj
 from recsys_spark.kernels.exact import off_grid, on_grid, scale_for
 from recsys_spark.kernels.passes import row_pass
 from recsys_spark.kernels.rows import NO_F32, Csr, Other, Prior, Reg, empty_csr, pad, padded_rank
 from recsys_spark.kernels.sweep import Bias, half_sweep, row_precisions
+from recsys_spark.kernels.uncounted import uncounted
 from reference import dense
 
 SIZES = st.tuples(st.integers(1, 12), st.integers(1, 15), st.integers(0, 10), st.integers(0, 4), st.integers(0, 2**31))
@@ -190,6 +192,21 @@ def test_lambda_modes() -> None:
         assert more.tolist() == pytest.approx([0, 1.5, 4])
     with pytest.raises(ValueError, match="no λ mode 'x'"):
         row_precisions(n, 2.0, "x")
+
+
+def test_what_is_compiled_without_reference_counts_cannot_make_arrays() -> None:
+    assert row_pass.targetoptions["_nrt"] is False
+    with pytest.raises(NumbaError, match="NRT required but not enabled"):
+        uncounted(_moved)(np.ones(3))
+
+
+def _moved(a: np.ndarray) -> None:
+    a[1:] = a[:-1]  # which overlap
+
+
+def test_padded_rows_begin_at_cache_lines() -> None:
+    tables = [pad(np.ones((n, 20), np.float32)) for n in (1, 1000, 100_000)]
+    assert [table.ctypes.data % 64 for table in tables] == [0, 0, 0]
 
 
 def test_padding() -> None:
