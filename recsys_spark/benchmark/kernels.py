@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from recsys_spark.kernels.sweep import Bias, half_sweep
 _MEAN_ROW = 150  # ratings of a row on average, as MovieLens' users have
 _OTHERS = 80_000  # rows of the other side: at rank 32 their factors fill 10 MB, past the inner caches
 _SGEMM = 2048
-_TIMES = 3
+_TIMES = 5
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class KernelSpeed:
     Attributes
     ----------
     ratings : entries swept over
-    seconds : the best of three sweeps, gather and solve included, compiling not
+    seconds : the best of five sweeps, gather and solve included, compiling not
     gflops : m·k(k + 1) / seconds / 1e9: the multiplications and additions of the normal equations alone
-    sgemm : GF/s of NumPy's float32 matrix product on one thread, the best of three, measured beside it
+    sgemm : GF/s of NumPy's float32 matrix product on one thread, the best of five, in turns with the sweeps
     """
 
     rank: int
@@ -44,14 +45,12 @@ class KernelSpeed:
 
 def kernel_speeds(ranks: Sequence[int], ratings: int) -> list[KernelSpeed]:
     """Measure each rank on the same generated rows. Driver; seconds a rank, and the first time of each compiles."""
-    rows = generated_rows(ratings)
+    rows, product = generated_rows(ratings), an_sgemm(_SGEMM)
     found = []
     for rank in ranks:
-        sweep = a_sweep(rows, rank)
-        sweep()  # compiles, or loads what was compiled
-        seconds = _best(sweep)
+        seconds, sgemm = _best_in_turns(a_sweep(rows, rank), product)
         gflops = len(rows.cols) * rank * (rank + 1) / seconds / 1e9
-        found.append(KernelSpeed(rank, len(rows.cols), seconds, gflops, sgemm_gflops()))
+        found.append(KernelSpeed(rank, len(rows.cols), seconds, gflops, 2.0 * _SGEMM**3 / sgemm / 1e9))
     return found
 
 
@@ -77,20 +76,22 @@ def generated_rows(ratings: int) -> Csr:
     return Csr(indptr, cols, (rng.integers(1, 11, indptr[-1]) / 2).astype(np.float32), NO_F32)
 
 
-def sgemm_gflops(size: int = _SGEMM) -> float:
-    """GF/s of a float32 product of two square matrices on one thread."""
+def an_sgemm(size: int) -> Callable[[], object]:
+    """A call that multiplies two square float32 matrices, on one thread where `threadpoolctl` says so."""
     rng = np.random.default_rng(2)
     a, b = (rng.random((size, size), np.float32) for _ in range(2))
     out = np.empty((size, size), np.float32)
+    return lambda: np.matmul(a, b, out=out)
+
+
+def _best_in_turns(*calls: Callable[[], object]) -> list[float]:
+    """The least seconds of each; in turns, since a machine that is shared has faster and slower minutes."""
+    best = [math.inf] * len(calls)
     with threadpool_limits(limits=1):
-        np.matmul(a, b, out=out)
-        return 2.0 * size**3 / _best(lambda: np.matmul(a, b, out=out)) / 1e9
-
-
-def _best(call: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(_TIMES):
-        began = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+        for turn in range(_TIMES + 1):
+            for n, call in enumerate(calls):
+                began = time.perf_counter()
+                call()
+                if turn:  # in the first, kernels are compiled or loaded
+                    best[n] = min(best[n], time.perf_counter() - began)
+    return best

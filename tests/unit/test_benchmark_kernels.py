@@ -28,20 +28,34 @@ def test_a_sweep_solves_every_row():
 
 
 def test_useful_speed_is_that_of_the_normal_equations(monkeypatch):
-    monkeypatch.setattr(kernels, "_best", lambda call: 0.5)
-    monkeypatch.setattr(kernels, "sgemm_gflops", lambda: 2.0)
+    monkeypatch.setattr(kernels, "_best_in_turns", lambda *calls: [0.5, 4.0])
     (found,) = kernels.kernel_speeds([7], 3_000)
     assert found.gflops == pytest.approx(found.ratings * 7 * 8 / 0.5 / 1e9)
-    assert found.share == pytest.approx(found.gflops / 2)
+    assert found.sgemm == pytest.approx(2 * 2048**3 / 4.0 / 1e9)
+    assert found.share == pytest.approx(found.gflops / found.sgemm)
 
 
-def test_sgemm_runs_on_one_thread(monkeypatch):
+def test_speeds_are_taken_in_turns_and_the_first_turn_is_left_out(monkeypatch):
+    clock, calls = [0.0], []
+
+    def taking(name, *seconds):
+        def call():
+            calls.append(name)
+            clock[0] += seconds[min(calls.count(name), len(seconds)) - 1]
+
+        return call
+
+    monkeypatch.setattr(kernels.time, "perf_counter", lambda: clock[0])
+    best = kernels._best_in_turns(taking("a", 0.5, 3, 2, 4), taking("b", 9, 7))
+    assert best == [2, 7]
+    assert calls[:4] == ["a", "b", "a", "b"]
+
+
+def test_sgemm_runs_on_one_thread():
     from threadpoolctl import threadpool_info
 
     threads = []
-    real = kernels._best
-    monkeypatch.setattr(
-        kernels, "_best", lambda call: (threads.extend(p["num_threads"] for p in threadpool_info()), real(call))[1]
+    kernels._best_in_turns(
+        kernels.an_sgemm(64), lambda: threads.extend(pool["num_threads"] for pool in threadpool_info())
     )
-    assert kernels.sgemm_gflops(64) > 0
     assert set(threads) == {1}
