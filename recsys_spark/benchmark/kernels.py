@@ -48,9 +48,9 @@ def kernel_speeds(ranks: Sequence[int], ratings: int) -> list[KernelSpeed]:
     rows, product = generated_rows(ratings), an_sgemm(_SGEMM)
     found = []
     for rank in ranks:
-        seconds, sgemm = _best_in_turns(a_sweep(rows, rank), product)
+        seconds, beside = _best_in_turns(a_sweep(rows, rank), product)
         gflops = len(rows.cols) * rank * (rank + 1) / seconds / 1e9
-        found.append(KernelSpeed(rank, len(rows.cols), seconds, gflops, 2.0 * _SGEMM**3 / sgemm / 1e9))
+        found.append(KernelSpeed(rank, len(rows.cols), seconds, gflops, 2.0 * _SGEMM**3 / beside / 1e9))
     return found
 
 

@@ -150,11 +150,11 @@ def feature_pieces(
 
     Raises DataError where the plan has not an id, and as `features.columns.flat_rows`.
     """
+    only = None if slot is None else plan.grid.block(slot)
     for batch in batches:
         lengths, indices, values = flat_rows(batch, SIDE_NAMES[side], plan.side(side).n_features)
         ids, codes = dictionary(batch.column("id"))
         owner = np.repeat(codes, lengths)
-        only = None if slot is None else plan.grid.block(slot)
         yield from _table_pieces(plan, side, FEATURE, ids, Entries.of(owner, indices, values), None, only)
 
 

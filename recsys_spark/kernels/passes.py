@@ -12,14 +12,14 @@ from numba import njit
 
 from recsys_spark.kernels.exact import on_grid
 from recsys_spark.kernels.gram import gram
-from recsys_spark.kernels.lanewise import energies
+from recsys_spark.kernels.lanewise import copy_rows, energies
 from recsys_spark.kernels.nonnegative import solve_nonnegative
 from recsys_spark.kernels.profile import profile_rows, profiled
 from recsys_spark.kernels.rows import F32, I64
 from recsys_spark.kernels.solve import solve_rows
 from recsys_spark.kernels.systems import KEPT, pack, right_hand_side, unpack
 from recsys_spark.kernels.tile import LANES
-from recsys_spark.kernels.uncounted import put, uncounted
+from recsys_spark.kernels.uncounted import uncounted
 from recsys_spark.kernels.unseen import add_unseen
 
 # Kinds of passes.
@@ -89,7 +89,7 @@ def row_pass(  # type: ignore[no-untyped-def]
             if kind == NORMAL:
                 profile_rows(learned, lanes, s)
             if sweeping:
-                put(s.objective, 0, s.scalars[0], 0, LANES)
+                copy_rows(s.objective, s.scalars, 1)
                 energies(s.objective, s.apart, s.theta, s.rhs, s.means, s.lam, rank)
             for lane in range(count):
                 row = batch[lane]

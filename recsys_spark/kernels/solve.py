@@ -18,7 +18,6 @@ from recsys_spark.kernels.lanes import BLOCK, EXTRA, SMALL, eliminate, factor_bl
 from recsys_spark.kernels.lanewise import begin_residual, copy_rows, correct, subtract_products, without_bias
 from recsys_spark.kernels.scratch import Scratch
 from recsys_spark.kernels.tile import LANES
-from recsys_spark.kernels.uncounted import put
 
 # A correction larger than this share of θ means that float32 could not factorise the system.
 REFINED = 1e-2
@@ -86,8 +85,8 @@ def _first(lam_bias: float, rank: int, learned: bool, lanes: tuple[int, ...], s:
     """θ in float32's accuracy."""
     kk = len(lanes)
     for c in range(kk):
-        put(s.x[c], 0, s.u[c, kk], 0, LANES)
-        put(s.border[c], 0, s.u[c, kk + 1], 0, LANES)
+        copy_rows(s.x[c], s.u[c, kk], 1)
+        copy_rows(s.border[c], s.u[c, kk + 1], 1)
     for step in range(kk):
         c = kk - 1 - step
         eliminate(s.x, c, s.u, s.pivots, 0, c, ONE, lanes)
