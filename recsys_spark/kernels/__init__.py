@@ -7,8 +7,8 @@ from recsys_spark.kernels.cache import kernels_cache
 # Numba settles where a function is cached when it is decorated: all of them are, here, whichever is imported first.
 with kernels_cache():
     for _name in (
-        "exact", "rows", "tile", "lanes", "gram", "dense", "solve", "nnls", "nonnegative", "profile", "systems",
-        "unseen", "graph", "prior", "passes", "projection", "held", "conjugate", "sweep", "start", "predict",
+        "machine", "exact", "rows", "tile", "lanes", "gram", "dense", "solve", "nnls", "nonnegative", "profile",
+        "systems", "unseen", "graph", "prior", "passes", "projection", "held", "conjugate", "sweep", "start", "predict",
         "catalogue", "topk", "bucket",
     ):  # fmt: skip
         importlib.import_module(f"recsys_spark.kernels.{_name}")

@@ -17,24 +17,25 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from recsys_spark.kernels.tile import LANES, Pointer, constant, fma, require
+from recsys_spark.kernels.machine import WIDE
+from recsys_spark.kernels.tile import PIECE, Pointer, constant, fma, require
 
 Float32s = NDArray[np.float32]
 Float64s = NDArray[np.float64]
 Int64s = NDArray[np.int64]
 
-PANEL = 2 * LANES
+PANEL = 2 * PIECE
 CHUNK = 64
 """Panels that are searched for all users of a batch before the next: at rank 32, a quarter of a megabyte."""
 GRID = 17
 NO_ITEM = -1
 # Two accumulators a user, two vectors of the panel and one factor fit the registers: 32 of AVX-512, 16 elsewhere.
-TOGETHER = (0,) * (12 if binding.get_host_cpu_features().get("avx512f") else 3)
+TOGETHER = (0,) * (12 if WIDE else 3)
 
 
 class Catalogue(NamedTuple):
@@ -120,12 +121,12 @@ def panel_products(
         k = args[6]
         begin = builder.mul(args[5], builder.mul(builder.add(k, constant(1)), constant(PANEL)))
         biases = builder.add(begin, builder.mul(k, constant(PANEL)))
-        starts = [q.vector(builder.add(biases, constant(c * LANES))) for c in range(2)]
+        starts = [q.vector(builder.add(biases, constant(c * PIECE))) for c in range(2)]
         sums = [[cgutils.alloca_once_value(builder, start) for start in starts] for _ in range(size)]
         mine = builder.mul(args[3], builder.mul(k, constant(size)))
         with cgutils.for_range(builder, k) as loop:
             at = builder.add(begin, builder.mul(loop.index, constant(PANEL)))
-            column = [q.vector(builder.add(at, constant(c * LANES))) for c in range(2)]
+            column = [q.vector(builder.add(at, constant(c * PIECE))) for c in range(2)]
             factors = builder.add(mine, builder.mul(loop.index, constant(size)))
             for r in range(size):
                 factor = u.scalar(builder.add(factors, constant(r)))
@@ -137,9 +138,9 @@ def panel_products(
             mask = constant(0)
             for c in range(2):
                 product = builder.load(sums[r][c])
-                o.store(product, constant(r * PANEL + c * LANES))
-                better = builder.bitcast(builder.fcmp_ordered(">", product, bar), ir.IntType(LANES))
-                mask = builder.or_(mask, builder.shl(builder.zext(better, ir.IntType(64)), constant(c * LANES)))
+                o.store(product, constant(r * PANEL + c * PIECE))
+                better = builder.bitcast(builder.fcmp_ordered(">", product, bar), ir.IntType(PIECE))
+                mask = builder.or_(mask, builder.shl(builder.zext(better, ir.IntType(64)), constant(c * PIECE)))
             builder.store(mask, builder.gep(h, [constant(r)]))
             anyone = builder.or_(anyone, mask)
         return anyone

@@ -12,15 +12,16 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from recsys_spark.kernels.machine import WIDE
 from recsys_spark.kernels.rows import F32, Csr, Other, Unseen
 from recsys_spark.kernels.scratch import BATCH, Scratch
-from recsys_spark.kernels.tile import LANES, add_product, gather_rows, widen
+from recsys_spark.kernels.tile import HALF, PIECE, add_product, gather_rows, widen
 
 FLUSH = 512
 
 # Numbers that the compiler knows: the lengths of tuples.
 NONE: tuple[int, ...] = ()
-ONE, TWO, EIGHT, SIXTEEN = (0,), (0, 0), (0,) * 8, (0,) * 16
+ONE, TWO, FOUR, SIX, EIGHT, SIXTEEN = ((0,) * n for n in (1, 2, 4, 6, 8, 16))
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -106,28 +107,55 @@ def _coefficients_weighted(
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _accumulate(
+def accumulate_wide(
     n: int, fresh: bool, left: F32, out: F32, rows: Csr, other: Other, low: int, fetched: tuple[int, ...],
     lanes: tuple[int, ...], s: Scratch,
 ) -> None:  # fmt: skip
     """Add Σ left rightᵀ over n entries from ``low`` on, or set it where ``fresh``: upper tiles, and the border.
 
     A panel's first product takes the border with it, and gathers the panel where ``fetched`` has one element. Rows
-    further on are asked for meanwhile, a cache line of each in one product.
+    further on are asked for meanwhile, a cache line of each in one product. Tiles of 256 sums: for `machine.WIDE`.
     """
     kk = len(lanes)
     f, c = other.factors, rows.cols
     j = 0
-    while j + 2 * LANES <= kk:
-        add_product(out, left, s.buf, n, fresh, 0, j, EIGHT, TWO, TWO, fetched, f, c, low, j, lanes)
-        for i in range(8, j + LANES, 8):
-            add_product(out, left, s.buf, n, fresh, i, j, EIGHT, TWO, NONE, NONE, f, c, low, j + LANES, lanes)
-        add_product(out, left, s.buf, n, fresh, j + LANES, j + LANES, SIXTEEN, ONE, NONE, NONE, f, c, low, j, lanes)
-        j += 2 * LANES
+    while j + 2 * PIECE <= kk:
+        add_product(out, left, s.buf, n, fresh, 0, j, EIGHT, FOUR, TWO, fetched, ONE, f, c, low, j, lanes)
+        for i in range(8, j + PIECE, 8):
+            add_product(out, left, s.buf, n, fresh, i, j, EIGHT, FOUR, NONE, NONE, ONE, f, c, low, j + PIECE, lanes)
+        at = j + PIECE
+        add_product(out, left, s.buf, n, fresh, at, at, SIXTEEN, TWO, NONE, NONE, ONE, f, c, low, j, lanes)
+        j += 2 * PIECE
     if j < kk:
-        add_product(out, left, s.buf, n, fresh, 0, j, SIXTEEN, ONE, TWO, fetched, f, c, low, j, lanes)
-        for i in range(LANES, j + 1, LANES):
-            add_product(out, left, s.buf, n, fresh, i, j, SIXTEEN, ONE, NONE, NONE, f, c, low, j, lanes)
+        add_product(out, left, s.buf, n, fresh, 0, j, SIXTEEN, TWO, TWO, fetched, ONE, f, c, low, j, lanes)
+        for i in range(PIECE, j + 1, PIECE):
+            add_product(out, left, s.buf, n, fresh, i, j, SIXTEEN, TWO, NONE, NONE, ONE, f, c, low, j, lanes)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def accumulate_narrow(
+    n: int, fresh: bool, left: F32, out: F32, rows: Csr, other: Other, low: int, fetched: tuple[int, ...],
+    lanes: tuple[int, ...], s: Scratch,
+) -> None:  # fmt: skip
+    """The same sums in tiles of at most 96; the lower half of a diagonal tile's left half is left as it is.
+
+    Panels of sixteen columns: a first product with the border, as many of four rows as make the rest one of sixes,
+    and eight rows of the right half.
+    """
+    f, c = other.factors, rows.cols
+    for j in range(0, len(lanes), PIECE):
+        add_product(out, left, s.buf, n, fresh, 0, j, FOUR, TWO, TWO, fetched, ONE, f, c, low, j, lanes)
+        i, end = 4, j + HALF
+        while (end - i) % 6:
+            add_product(out, left, s.buf, n, fresh, i, j, FOUR, TWO, NONE, NONE, NONE, f, c, low, j, lanes)
+            i += 4
+        while i < end:
+            add_product(out, left, s.buf, n, fresh, i, j, SIX, TWO, NONE, NONE, NONE, f, c, low, j, lanes)
+            i += 6
+        add_product(out, left, s.buf, n, fresh, end, end, EIGHT, ONE, NONE, NONE, NONE, f, c, low, j, lanes)
+
+
+_accumulate = accumulate_wide if WIDE else accumulate_narrow
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -135,8 +163,8 @@ def _flush(out: F32, last: bool, lanes: tuple[int, ...], s: Scratch) -> None:
     """Move the float32 sums into a64; after the last, round them to float32."""
     kk = len(lanes)
     for i in range(kk + 2):
-        for j in range(i // LANES * LANES if i < kk else 0, kk, LANES):
+        for j in range(i // PIECE * PIECE if i < kk else 0, kk, PIECE):
             widen(s.a64, out, i, j, lanes)
             if last:
-                for t in range(j, j + LANES):
+                for t in range(j, j + PIECE):
                     out[i, t] = np.float32(s.a64[i, t])

@@ -1,10 +1,10 @@
-"""Sixteen small systems at once, one in each lane of a vector: Cholesky, substitution, residual, as LLVM vector code.
+"""Small systems, one in each lane of a vector: Cholesky, substitution, residual, as LLVM vector code.
 
-A single row's factorisation waits for its pivots, one after another; sixteen rows wait together. Every lane does the
-same operations in the same order whatever stands in the others, so a row's bits do not depend on its company.
+A single row's factorisation waits for its pivots, one after another; rows in a vector wait together. Every lane does
+the same operations in the same order whatever stands in the others, so a row's bits do not depend on its company.
 
-Arrays have sixteen lanes as their last axis. Matrices are (K, K + 4, 16): the upper triangle of A + Λ, and in columns K
-and K + 1 right-hand sides that the factorisation solves on its way. ``lanes`` is the tuple of length K.
+Arrays have L = `machine.LANES` lanes as their last axis. Matrices are (K, K + 4, L): the upper triangle of A + Λ, and
+in columns K and K + 1 right-hand sides that the factorisation solves on its way. ``lanes`` is the tuple of length K.
 """
 
 from __future__ import annotations
@@ -17,20 +17,12 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from recsys_spark.kernels.tile import (
-    FLOATS,
-    LANES,
-    WIDES,
-    Pointer,
-    constant,
-    fma,
-    require,
-    splat,
-    sqrt,
-    stride,
-)
+from recsys_spark.kernels.machine import LANES, WIDE
+from recsys_spark.kernels.tile import Pointer, constant, doubles, floats, fma, require, splat, sqrt, stride
 
+FLOATS, WIDES = floats(LANES), doubles(LANES)
 BLOCK = 4
+AT_ONCE = BLOCK if WIDE else 2  # columns of a block whose sums fit the registers
 EXTRA = 4  # columns beside the triangle
 _Entries = dict[tuple[int, int], ir.Value]  # of a block, by row and column in it
 _Factors = tuple[list[ir.Value], list[ir.Value]]  # a vector for each of its rows, and for each of its columns
@@ -39,7 +31,7 @@ SMALL = 1e-5  # pivots this small against their diagonal are left to float64
 
 
 def _place(builder: ir.IRBuilder, lanes: Any, row: ir.Value, col: ir.Value) -> ir.Value:
-    """Where entry (row, col) of a (K, K + 4, 16) matrix begins."""
+    """Where entry (row, col) of a (K, K + 4, L) matrix begins."""
     return builder.mul(builder.add(builder.mul(row, constant(len(lanes) + EXTRA)), col), constant(LANES))
 
 
@@ -47,13 +39,13 @@ def _place(builder: ir.IRBuilder, lanes: Any, row: ir.Value, col: ir.Value) -> i
 def to_lanes(
     typing: Any, out: Any, base: Any, step: Any, source: Any, i: Any, j: Any, lanes: Any
 ) -> tuple[Any, Callable[..., Any]]:
-    """out.flat[base + t step : + 16] = source[:, i, j + t] for t < 16: pieces of a row of 16 matrices, transposed."""
+    """out.flat[base + t step : + L] = source[:, i, j + t] for t < L: pieces of a row of L matrices, transposed."""
     require(types.float32, out, source)
     row = stride(len(lanes))
     matrix = (len(lanes) + 2) * row
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        o, s = (Pointer(context, builder, signature.args[n], args[n]) for n in (0, 3))
+        o, s = (Pointer(context, builder, signature.args[n], args[n], LANES) for n in (0, 3))
         at = builder.add(builder.mul(args[4], constant(row)), args[5])
         rows = [s.vector(builder.add(at, constant(lane * matrix))) for lane in range(LANES)]
         for t, moved in enumerate(_transposed(builder, rows)):
@@ -65,13 +57,13 @@ def to_lanes(
 
 @intrinsic
 def from_lanes(typing: Any, out: Any, i: Any, j: Any, source: Any, lanes: Any) -> tuple[Any, Callable[..., Any]]:
-    """out[:, i, j + t] = source[i, j + t] for t < 16: the way back of a piece of a row of sixteen matrices."""
+    """out[:, i, j + t] = source[i, j + t] for t < L: the way back of a piece of a row of L matrices."""
     require(types.float32, out, source)
     row = stride(len(lanes))
     matrix = (len(lanes) + 2) * row
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        o, s = (Pointer(context, builder, signature.args[n], args[n]) for n in (0, 3))
+        o, s = (Pointer(context, builder, signature.args[n], args[n], LANES) for n in (0, 3))
         at = _place(builder, lanes, args[1], args[2])
         rows = [s.vector(builder.add(at, constant(t * LANES))) for t in range(LANES)]
         to = builder.add(builder.mul(args[1], constant(row)), args[2])
@@ -83,7 +75,7 @@ def from_lanes(typing: Any, out: Any, i: Any, j: Any, source: Any, lanes: Any) -
 
 
 def _transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
-    for step in (1, 2, 4, 8):
+    for step in (1 << bit for bit in range(LANES.bit_length() - 1)):
         low = [e if not e & step else LANES + e - step for e in range(LANES)]
         high = [e + step if not e & step else LANES + e for e in range(LANES)]
         masks = [ir.Constant(ir.VectorType(ir.IntType(32), LANES), mask) for mask in (low, high)]
@@ -108,10 +100,12 @@ def _summed(
 ) -> _Entries:
     """begun[m, n] + Σ_{begin ≤ r < end} left[m] right[n], with (left, right) = factors(r); sums held in registers."""
     sums = {at: cgutils.alloca_once_value(builder, value) for at, value in begun.items()}
-    with cgutils.for_range(builder, end, start=begin) as loop:
-        left, right = factors(loop.index)
-        for (m, n), total in sums.items():
-            builder.store(fma(builder, left[m], right[n], builder.load(total)), total)
+    for first in range(0, BLOCK, AT_ONCE):
+        with cgutils.for_range(builder, end, start=begin) as loop:
+            left, right = factors(loop.index)
+            for (m, n), total in sums.items():
+                if first <= n < first + AT_ONCE:
+                    builder.store(fma(builder, left[m], right[n], builder.load(total)), total)
     return {at: builder.load(total) for at, total in sums.items()}
 
 
@@ -121,13 +115,15 @@ def factor_block(
 ) -> tuple[Any, Callable[..., Any]]:
     """Rows i:i+4, columns j:j+4 of U with UᵀU = a, once all rows before i are there (and the block (i, i)).
 
-    ``diagonal`` has length one where j = i: 1 / U_cc then go to ``pivots`` (K, 16), and lanes whose pivot is not above
-    `SMALL` of its diagonal entry are marked in ``bad`` (1, 16).
+    ``diagonal`` has length one where j = i: 1 / U_cc then go to ``pivots`` (K, L), and lanes whose pivot is not above
+    `SMALL` of its diagonal entry are marked in ``bad`` (1, L).
     """
     require(types.float32, a, u, pivots, bad)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        source, factor, inverse, flags = (Pointer(context, builder, signature.args[n], args[n]) for n in range(4))
+        source, factor, inverse, flags = (
+            Pointer(context, builder, signature.args[n], args[n], LANES) for n in range(4)
+        )
         row, col = args[4], args[5]
 
         place = partial(_place, builder, lanes)
@@ -177,7 +173,7 @@ def inverse_block(
     require(types.float32, u, t, pivots)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        factor, out, inverse = (Pointer(context, builder, signature.args[n], args[n]) for n in range(3))
+        factor, out, inverse = (Pointer(context, builder, signature.args[n], args[n], LANES) for n in range(3))
         row, col = args[3], args[4]
 
         place = partial(_place, builder, lanes)
@@ -212,7 +208,7 @@ def square_block(typing: Any, out: Any, t: Any, i: Any, j: Any, lanes: Any) -> t
     require(types.float32, out, t)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        o, source = (Pointer(context, builder, signature.args[n], args[n]) for n in range(2))
+        o, source = (Pointer(context, builder, signature.args[n], args[n], LANES) for n in range(2))
         row, col = args[2], args[3]
 
         place = partial(_place, builder, lanes)
@@ -239,7 +235,7 @@ def eliminate(
     require(types.float32, x, u, pivots)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        out, factor, inverse = (Pointer(context, builder, signature.args[n], args[n]) for n in (0, 2, 3))
+        out, factor, inverse = (Pointer(context, builder, signature.args[n], args[n], LANES) for n in (0, 2, 3))
         own = builder.mul(args[1], constant(LANES))
         value = builder.fmul(out.vector(own), inverse.vector(own))
         out.store(value, own)
@@ -258,12 +254,12 @@ def eliminate(
 def take_row(
     typing: Any, residual: Any, theta: Any, a: Any, i: Any, end: Any, lanes: Any
 ) -> tuple[Any, Callable[..., Any]]:
-    """Residual -= (row and column i of the symmetric a) theta, entries j ≥ i only, j < ``end``; float64 (≥ end, 16)."""
+    """Residual -= (row and column i of the symmetric a) theta, entries j ≥ i only, j < ``end``; float64 (≥ end, L)."""
     require(types.float64, residual, theta)
     require(types.float32, a)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        out, x, matrix = (Pointer(context, builder, signature.args[n], args[n]) for n in range(3))
+        out, x, matrix = (Pointer(context, builder, signature.args[n], args[n], LANES) for n in range(3))
         own = builder.mul(args[3], constant(LANES))
         here = builder.fneg(x.vector(own))
         entry = builder.fpext(matrix.vector(_place(builder, lanes, args[3], args[3])), WIDES)

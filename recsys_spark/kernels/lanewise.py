@@ -1,6 +1,6 @@
-"""Loops over the factors of sixteen rows at once, in float64: what Numba's own loops do one row and number at a time.
+"""Loops over the factors of several rows at once, in float64: what Numba's own loops do one row and number at a time.
 
-LLVM cannot know that the arrays do not overlap. Arrays are (≥ K, 16), or (16,) where there is one number a row; every
+LLVM cannot know that the arrays do not overlap. Arrays are (≥ K, L), or (L,) where there is one number a row; every
 sum is added up in the order of the factors, products rounded by themselves.
 """
 
@@ -13,19 +13,20 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from recsys_spark.kernels.lanes import EXTRA
-from recsys_spark.kernels.tile import LANES, WIDES, Pointer, constant, require
+from recsys_spark.kernels.lanes import EXTRA, FLOATS, WIDES
+from recsys_spark.kernels.machine import LANES
+from recsys_spark.kernels.tile import Pointer, constant, require
 
 ZERO = ir.Constant(WIDES, [0.0] * LANES)
 
 
 class _Rows:
-    """An array of sixteen numbers a factor, read as float64."""
+    """An array of L numbers a factor, read as float64."""
 
     def __init__(
         self, context: Any, builder: ir.IRBuilder, kind: Any, value: Any, width: int = 1, shift: int = 0
     ) -> None:
-        self._pointer, self._builder = Pointer(context, builder, kind, value), builder
+        self._pointer, self._builder = Pointer(context, builder, kind, value, LANES), builder
         self._narrow = kind.dtype == types.float32
         self._width, self._shift = width, shift
 
@@ -37,7 +38,7 @@ class _Rows:
     def store(self, value: ir.Value, j: ir.Value) -> None:
         """Put those of factor j, float64 as they are or rounded."""
         if self._narrow:
-            value = self._builder.fptrunc(value, ir.VectorType(ir.FloatType(), LANES))
+            value = self._builder.fptrunc(value, FLOATS)
         self._pointer.store(value, self._at(j))
 
     def _at(self, j: ir.Value) -> ir.Value:
@@ -46,7 +47,7 @@ class _Rows:
 
 
 def _border(context: Any, builder: ir.IRBuilder, kind: Any, value: Any, lanes: Any) -> _Rows:
-    """Column K + 1 of sixteen (K, K + 4) matrices."""
+    """Column K + 1 of L (K, K + 4) matrices."""
     return _Rows(context, builder, kind, value, len(lanes) + EXTRA, len(lanes) + 1)
 
 
@@ -61,7 +62,7 @@ def _absolute(builder: ir.IRBuilder, a: ir.Value) -> ir.Value:
 
 @intrinsic
 def subtract_products(typing: Any, out: Any, a: Any, x: Any, end: Any, lanes: Any) -> tuple[Any, Callable[..., Any]]:
-    """Out -= Σ_{j<end} a[j, K + 1] x[j], out (16,) float64."""
+    """Out -= Σ_{j<end} a[j, K + 1] x[j], out (L,) float64."""
     require(types.float64, out)
     require(types.float32, a)
 
@@ -80,7 +81,7 @@ def subtract_products(typing: Any, out: Any, a: Any, x: Any, end: Any, lanes: An
 
 @intrinsic
 def without_bias(typing: Any, theta: Any, x: Any, border: Any, bias: Any, end: Any) -> tuple[Any, Callable[..., Any]]:
-    """theta[j] = x[j] - bias border[j] for j < end, bias (16,)."""
+    """theta[j] = x[j] - bias border[j] for j < end, bias (L,)."""
     require(types.float64, theta, bias)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
@@ -98,7 +99,7 @@ def without_bias(typing: Any, theta: Any, x: Any, border: Any, bias: Any, end: A
 def begin_residual(
     typing: Any, residual: Any, rhs: Any, a: Any, bias: Any, end: Any, lanes: Any
 ) -> tuple[Any, Callable[..., Any]]:
-    """residual[j] = rhs[j] - a[j, K + 1] bias for j < end, bias (16,); 0 for end ≤ j < K."""
+    """residual[j] = rhs[j] - a[j, K + 1] bias for j < end, bias (L,); 0 for end ≤ j < K."""
     require(types.float64, residual, rhs, bias)
     require(types.float32, a)
 
@@ -135,7 +136,7 @@ def correct(
 ) -> tuple[Any, Callable[..., Any]]:
     """theta[j] += δ, δ = x[j] - bias border[j] where ``going`` is not 0, else 0, for j < end.
 
-    ``change`` and ``largest`` (16,) become no less than any |δ| and |theta[j]|.
+    ``change`` and ``largest`` (L,) become no less than any |δ| and |theta[j]|.
     """
     require(types.float64, theta, bias, going, change, largest)
 
@@ -164,7 +165,7 @@ def correct(
 def energies(
     typing: Any, objective: Any, apart: Any, theta: Any, rhs: Any, means: Any, lam: Any, end: Any
 ) -> tuple[Any, Callable[..., Any]]:
-    """Objective += Σ_{j<end} λ m_j² - θ_j rhs_j, and apart = Σ_{j<end} λ (θ_j - m_j)², both (16,), as λ is."""
+    """Objective += Σ_{j<end} λ m_j² - θ_j rhs_j, and apart = Σ_{j<end} λ (θ_j - m_j)², both (L,), as λ is."""
     require(types.float64, objective, apart, theta, rhs, means, lam)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
@@ -189,7 +190,7 @@ def energies(
 
 @intrinsic
 def precisions(typing: Any, a: Any, lam: Any, border: Any, coupling: Any, lanes: Any) -> tuple[Any, Callable[..., Any]]:
-    """a[i, j] = λ [i = j] - λ² a[i, j] - coupling border[i] border[j] for i ≤ j, of sixteen (K, K + 4) matrices."""
+    """a[i, j] = λ [i = j] - λ² a[i, j] - coupling border[i] border[j] for i ≤ j, of L (K, K + 4) matrices."""
     require(types.float32, a, border)
     require(types.float64, lam, coupling)
     width = len(lanes) + EXTRA

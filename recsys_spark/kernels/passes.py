@@ -1,4 +1,4 @@
-"""One pass over a block's rows, sixteen at a time: sums, right-hand sides, solution, and what is made of it.
+"""One pass over a block's rows, a vector of them at a time: sums, right-hand sides, solution, and what is made of it.
 
 A half-sweep stores the solutions and adds up J; passes for the projection add up its normal equations, or what
 conjugate gradients need of them. All are one compiled function, since everything before that last step is the same and
@@ -13,12 +13,12 @@ from numba import njit
 from recsys_spark.kernels.exact import on_grid
 from recsys_spark.kernels.gram import gram
 from recsys_spark.kernels.lanewise import copy_rows, energies
+from recsys_spark.kernels.machine import LANES
 from recsys_spark.kernels.nonnegative import solve_nonnegative
 from recsys_spark.kernels.profile import profile_rows, profiled
 from recsys_spark.kernels.rows import F32, I64
 from recsys_spark.kernels.solve import solve_rows
 from recsys_spark.kernels.systems import KEPT, pack, right_hand_side, unpack
-from recsys_spark.kernels.tile import LANES
 from recsys_spark.kernels.uncounted import uncounted
 from recsys_spark.kernels.unseen import add_unseen
 

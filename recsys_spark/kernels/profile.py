@@ -12,10 +12,10 @@ from recsys_spark.kernels.dense import profiled_precision
 from recsys_spark.kernels.gram import NONE, ONE
 from recsys_spark.kernels.lanes import BLOCK, from_lanes, inverse_block, square_block
 from recsys_spark.kernels.lanewise import precisions
+from recsys_spark.kernels.machine import LANES
 from recsys_spark.kernels.rows import F64
 from recsys_spark.kernels.scratch import Scratch
 from recsys_spark.kernels.solve import solve_wide
-from recsys_spark.kernels.tile import LANES
 from recsys_spark.kernels.uncounted import put
 
 

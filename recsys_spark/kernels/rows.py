@@ -118,7 +118,7 @@ def empty_csr(n_rows: int) -> Csr:
 
 
 def padded_rank(rank: int) -> int:
-    """The width that kernels are compiled for: the next multiple of 16, the lanes of their vectors; at least 16.
+    """The width that kernels are compiled for: the next multiple of 16 (`tile.PIECE`); at least 16.
 
     Zero columns add exact zeros to every product, so the padding changes no result.
     """

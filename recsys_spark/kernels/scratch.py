@@ -1,4 +1,4 @@
-"""Work space of one thread for a padded rank K: sixteen rows on their way from ratings to factors."""
+"""Work space of one thread for a padded rank K: the rows of one vector on their way from ratings to factors."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import NamedTuple
 import numpy as np
 
 from recsys_spark.kernels.lanes import EXTRA
+from recsys_spark.kernels.machine import LANES
 from recsys_spark.kernels.rows import F32, F64, I64, aligned
-from recsys_spark.kernels.tile import LANES, stride
+from recsys_spark.kernels.tile import stride
 
 BATCH = 64  # ratings gathered at a time
 _ONE_A_ROW = ("coupling", "step", "going", "change", "largest", "objective", "apart")
 
 
 class Scratch(NamedTuple):
-    """S = K + 16 is the row length of matrices of one row, L = 16 the number of rows solved at once."""
+    """S = K + 16 is the row length of matrices of one row, L = `machine.LANES` the number of rows solved at once."""
 
     buf: F32  # (64, S) gathered rows; columns K, K + 1: the coefficients of border and right-hand side
     scaled: F32  # (64, S) the same rows times g, where g is not 1

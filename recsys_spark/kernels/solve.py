@@ -1,4 +1,4 @@
-"""Sixteen rows' systems, solved: Cholesky in float32 on vectors, then refined against a float64 residual.
+"""A vector of rows' systems, solved: Cholesky in float32 on vectors, then refined against a float64 residual.
 
 With A' = A + Λ of the factors, border s and corner d = Σh + λ_b, the bias is eliminated last (Schur complement):
     z = A'⁻¹ rhs,  t = A'⁻¹ s,  c = (rhs_b - s·z) / (d - s·t),  θ = (z - c t, c).
@@ -16,8 +16,8 @@ from recsys_spark.kernels.dense import factorise, substitute
 from recsys_spark.kernels.gram import NONE, ONE
 from recsys_spark.kernels.lanes import BLOCK, EXTRA, SMALL, eliminate, factor_block, take_row, to_lanes
 from recsys_spark.kernels.lanewise import begin_residual, copy_rows, correct, subtract_products, without_bias
+from recsys_spark.kernels.machine import LANES
 from recsys_spark.kernels.scratch import Scratch
-from recsys_spark.kernels.tile import LANES
 
 # A correction larger than this share of θ means that float32 could not factorise the system.
 REFINED = 1e-2

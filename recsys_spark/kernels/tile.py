@@ -4,8 +4,8 @@ Left to itself LLVM hardly vectorises them, since it cannot know that the arrays
 narrower vectors it splits a sixteen-lane operation into several. Every element is summed over r = 0, 1, … with one
 fused multiply-add each, so its bits depend on nothing else.
 
-All take the tuple ``lanes``, whose length is the padded rank K, a multiple of 16. Work matrices have rows of K + 16
-floats (`stride`), so that a gathered row can carry its own coefficients; factor tables have rows of K.
+All take the tuple ``lanes``, whose length is the padded rank K, a multiple of 16 (`PIECE`). Work matrices have rows of
+K + 16 floats (`stride`), so that a gathered row can carry its own coefficients; factor tables have rows of K.
 """
 
 from __future__ import annotations
@@ -17,23 +17,33 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-LANES = 16
+PIECE = 16  # columns: padded ranks are multiples of it
+HALF = 8
 AHEAD = 64  # entries between asking for a row and using it
-FLOATS, WIDES = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.DoubleType(), LANES)
 
 
 def stride(width: int) -> int:
     """Row length of work matrices for padded rank ``width``: columns K and K + 1 hold an entry's coefficients."""
-    return width + LANES
+    return width + PIECE
+
+
+def floats(lanes: int) -> ir.VectorType:
+    """The type of so many float32."""
+    return ir.VectorType(ir.FloatType(), lanes)
+
+
+def doubles(lanes: int) -> ir.VectorType:
+    """The type of so many float64."""
+    return ir.VectorType(ir.DoubleType(), lanes)
 
 
 class Pointer:
     """A float32, float64 or int32 array as LLVM code sees it: loads and stores at an offset in elements."""
 
-    def __init__(self, context: Any, builder: ir.IRBuilder, kind: Any, value: Any) -> None:
+    def __init__(self, context: Any, builder: ir.IRBuilder, kind: Any, value: Any, lanes: int = PIECE) -> None:
         self._builder = builder
         self._base = context.make_array(kind)(context, builder, value).data
-        self._type = FLOATS if kind.dtype == types.float32 else WIDES
+        self._type = (floats if kind.dtype == types.float32 else doubles)(lanes)
         self._align = kind.dtype.bitwidth // 8
 
     def at(self, offset: ir.Value) -> ir.Value:
@@ -49,11 +59,11 @@ class Pointer:
         return splat(self._builder, self.load(offset), self._type)
 
     def vector(self, offset: ir.Value) -> ir.Value:
-        """Sixteen numbers."""
+        """As many numbers as there are lanes."""
         return self._builder.load(self._pointer(offset), align=self._align)
 
     def store(self, value: ir.Value, offset: ir.Value) -> None:
-        """Put sixteen numbers."""
+        """Put as many."""
         self._builder.store(value, self._pointer(offset), align=self._align)
 
     def _pointer(self, offset: ir.Value) -> ir.Value:
@@ -64,7 +74,8 @@ def splat(builder: ir.IRBuilder, value: ir.Value, kind: ir.VectorType) -> ir.Val
     """One number in all lanes."""
     undefined = ir.Constant(kind, ir.Undefined)
     single = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(single, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+    first = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
+    return builder.shuffle_vector(single, undefined, first)
 
 
 def constant(value: int, bits: int = 64) -> ir.Constant:
@@ -85,7 +96,7 @@ def sqrt(builder: ir.IRBuilder, a: ir.Value) -> ir.Value:
 def _lanewise(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
     """An LLVM intrinsic on vectors: llvmlite's own declarations take scalars only."""
     kind = args[0].type
-    full = f"llvm.{name}.v{LANES}{'f32' if kind.element == ir.FloatType() else 'f64'}"
+    full = f"llvm.{name}.v{kind.count}{'f32' if kind.element == ir.FloatType() else 'f64'}"
     known = builder.module.globals.get(full)
     known = known or ir.Function(builder.module, ir.FunctionType(kind, [kind] * len(args)), full)
     return builder.call(known, args)
@@ -109,49 +120,52 @@ def require(dtype: Any, *arrays: Any) -> None:
 
 @intrinsic
 def add_product(
-    typing: Any, out: Any, left: Any, right: Any, count: Any, fresh: Any, i: Any, j: Any, rows: Any, vectors: Any,
-    border: Any, fetched: Any, factors: Any, cols: Any, low: Any, part: Any, lanes: Any,
+    typing: Any, out: Any, left: Any, right: Any, count: Any, fresh: Any, i: Any, j: Any, rows: Any, halves: Any,
+    border: Any, fetched: Any, asked: Any, factors: Any, cols: Any, low: Any, part: Any, lanes: Any,
 ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
-    """out[i:i+rows, j:j+16 vectors] = or, unless ``fresh``, += Σ_{r<count} left[r, i:i+rows]ᵀ right[r, j:j+16 vectors].
+    """out[i:i+rows, j:j+8 halves] = or, unless ``fresh``, += Σ_{r<count} left[r, i:i+rows]ᵀ right[r, j:j+8 halves].
 
-    ``rows``, ``vectors`` and ``border`` are tuples whose lengths count: with a border of two, columns K and K + 1 of
-    left make rows K and K + 1 of out as well. With one ``fetched``, right[r, j:j+16 vectors] are first set to those
+    ``rows``, ``halves`` and ``border`` are tuples whose lengths count: with a border of two, columns K and K + 1 of
+    left make rows K and K + 1 of out as well. With one ``fetched``, right[r, j:j+8 halves] are first set to those
     of factors[cols[low + r]], which costs little between multiplications; ``left`` may be the same array.
 
-    While it multiplies it asks for factors[cols[low + AHEAD + r], part:part+16], which will be wanted next: asked for
-    all at once they would fill the core's buffers, and it would wait.
+    With one ``asked``, it asks for factors[cols[low + AHEAD + r], part:part+16], which will be wanted next, while it
+    multiplies: asked for all at once they would fill the core's buffers, and it would wait.
     """
     require(types.float32, out, left, right, factors)
     require(types.int32, cols)
-    width, step, columns = len(lanes), stride(len(lanes)), len(vectors)
+    width, step = len(lanes), stride(len(lanes))
+    wide = HALF if len(halves) % 2 else PIECE
+    columns = len(halves) * HALF // wide
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        o, a, b = (Pointer(context, builder, signature.args[n], args[n]) for n in range(3))
+        o, a, b = (Pointer(context, builder, signature.args[n], args[n], wide) for n in range(3))
         row, col = args[5], args[6]
         picks = [builder.add(row, constant(m)) for m in range(len(rows))]
         picks += [constant(width + m) for m in range(len(border))]
         outs = [
-            builder.add(builder.add(builder.mul(pick, constant(step)), col), constant(c * LANES))
+            builder.add(builder.add(builder.mul(pick, constant(step)), col), constant(c * wide))
             for pick in picks
             for c in range(columns)
         ]
-        zero = ir.Constant(FLOATS, [0.0] * LANES)
+        zero = ir.Constant(floats(wide), [0.0] * wide)
         sums = [cgutils.alloca_once_value(builder, zero) for _ in outs]
         with builder.if_then(builder.not_(args[4])):
             for place, total in zip(outs, sums, strict=True):
                 builder.store(o.vector(place), total)
-        table, wanted = (Pointer(context, builder, signature.args[n], args[n]) for n in (11, 12))
-        last = builder.sub(context.make_array(signature.args[12])(context, builder, args[12]).nitems, constant(1))
+        table, wanted = (Pointer(context, builder, signature.args[n], args[n], wide) for n in (12, 13))
+        last = builder.sub(context.make_array(signature.args[13])(context, builder, args[13]).nitems, constant(1))
         with cgutils.for_range(builder, args[3]) as loop:
-            entry = builder.add(args[13], loop.index)
-            coming = builder.add(entry, constant(AHEAD))
-            coming = builder.select(builder.icmp_signed("<", coming, last), coming, last)
-            prefetch(builder, table.at(builder.add(_row_of(builder, wanted, coming, width), args[14])))
+            entry = builder.add(args[14], loop.index)
+            if len(asked):
+                coming = builder.add(entry, constant(AHEAD))
+                coming = builder.select(builder.icmp_signed("<", coming, last), coming, last)
+                prefetch(builder, table.at(builder.add(_row_of(builder, wanted, coming, width), args[15])))
             base = builder.mul(loop.index, constant(step))
-            places = [builder.add(builder.add(base, col), constant(c * LANES)) for c in range(columns)]
+            places = [builder.add(builder.add(base, col), constant(c * wide)) for c in range(columns)]
             if len(fetched):
                 source = builder.add(_row_of(builder, wanted, entry, width), col)
-                panel = [table.vector(builder.add(source, constant(c * LANES))) for c in range(columns)]
+                panel = [table.vector(builder.add(source, constant(c * wide))) for c in range(columns)]
                 for place, vector in zip(places, panel, strict=True):
                     b.store(vector, place)
             else:
@@ -165,8 +179,8 @@ def add_product(
             o.store(builder.load(total), place)
         return context.get_dummy_value()
 
-    kinds = (out, left, right, types.int64, types.boolean, types.int64, types.int64, rows, vectors, border)
-    return types.void(*kinds, fetched, factors, cols, types.int64, types.int64, lanes), codegen
+    kinds = (out, left, right, types.int64, types.boolean, types.int64, types.int64, rows, halves, border)
+    return types.void(*kinds, fetched, asked, factors, cols, types.int64, types.int64, lanes), codegen
 
 
 def _row_of(builder: ir.IRBuilder, cols: Pointer, entry: ir.Value, width: int) -> ir.Value:
@@ -184,8 +198,8 @@ def widen(typing: Any, out: Any, source: Any, i: Any, j: Any, lanes: Any) -> tup
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         o, s = (Pointer(context, builder, signature.args[n], args[n]) for n in (0, 1))
         place = builder.add(builder.mul(args[2], constant(step)), args[3])
-        o.store(builder.fadd(builder.fpext(s.vector(place), WIDES), o.vector(place)), place)
-        s.store(ir.Constant(FLOATS, [0.0] * LANES), place)
+        o.store(builder.fadd(builder.fpext(s.vector(place), doubles(PIECE)), o.vector(place)), place)
+        s.store(ir.Constant(floats(PIECE), [0.0] * PIECE), place)
         return context.get_dummy_value()
 
     return types.void(out, source, types.int64, types.int64, lanes), codegen
@@ -205,7 +219,7 @@ def gather_rows(
         with cgutils.for_range(builder, args[4]) as loop:
             source = _row_of(builder, c, builder.add(args[3], loop.index), width)
             to = builder.mul(loop.index, constant(step))
-            for j in range(0, width, LANES):
+            for j in range(0, width, PIECE):
                 b.store(f.vector(builder.add(source, constant(j))), builder.add(to, constant(j)))
         return context.get_dummy_value()
 
