@@ -8,7 +8,7 @@ from recsys_spark.kernels.cache import kernels_cache
 with kernels_cache():
     for _name in (
         "machine", "exact", "rows", "tile", "lanes", "gram", "dense", "solve", "nnls", "nonnegative", "profile",
-        "systems", "unseen", "graph", "prior", "passes", "projection", "held", "conjugate", "sweep", "start", "predict",
-        "catalogue", "topk", "bucket",
+        "systems", "unseen", "graph", "prior", "outer", "passes", "projection", "held", "conjugate", "sweep", "start",
+        "predict", "catalogue", "topk", "bucket",
     ):  # fmt: skip
         importlib.import_module(f"recsys_spark.kernels.{_name}")

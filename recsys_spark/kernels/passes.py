@@ -15,6 +15,7 @@ from recsys_spark.kernels.gram import gram
 from recsys_spark.kernels.lanewise import copy_rows, energies
 from recsys_spark.kernels.machine import LANES
 from recsys_spark.kernels.nonnegative import solve_nonnegative
+from recsys_spark.kernels.outer import add_diagonal, add_outer, add_pull
 from recsys_spark.kernels.profile import profile_rows, profiled
 from recsys_spark.kernels.rows import F32, I64
 from recsys_spark.kernels.solve import solve_rows
@@ -98,12 +99,12 @@ def row_pass(  # type: ignore[no-untyped-def]
                         return row, max_bias
                     max_bias = max(max_bias, abs(np.float64(biases[row])))
                 else:
-                    _pull(lane, row, features, means, lam_bias, rank, size, scale_right, s, right)
+                    add_pull(lane, row, features, means, lam_bias, rank, size, scale_right, s, right)
                     if kind == NORMAL:
                         profiled(lane, lam_bias, rank, learned, lanes, s, left)
-                        _spread(row, features, d, left, scale, normal)
+                        add_outer(row, features, d, left, scale, normal)
                     elif kind == GRADIENT:
-                        spread_diagonal(lane, row, features, lam_bias, rank, size, scale, s, normal)
+                        add_diagonal(lane, row, features, lam_bias, rank, size, scale, s, normal)
             count = 0
     return -1, max_bias
 
@@ -127,41 +128,3 @@ def _finish(lane, i, means, lam_bias, rank, learned, kept, scale, s, factors, bi
     sums[1] += on_grid(pull, scale)
     sums[2] += on_grid(pull_bias, scale)
     return True
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _pull(lane, i, features, means, lam_bias, rank, size, scale, s, right):  # type: ignore[no-untyped-def]
-    """Add x_i ⊗ Λ_i (θ_i - m_i) for each of a row's features."""
-    for p in range(features.indptr[i], features.indptr[i + 1]):
-        f = features.cols[p]
-        x = np.float64(features.values[p])
-        for j in range(size):
-            precision = s.lam[lane] if j < rank else lam_bias
-            right[f, j] += on_grid(x * (precision * (s.theta[j, lane] - means[i, j])), scale)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _spread(i, features, d, left, scale, normal):  # type: ignore[no-untyped-def]
-    """Add x_i x_iᵀ ⊗ M_i for each pair of a row's features."""
-    for p in range(features.indptr[i], features.indptr[i + 1]):
-        fa = features.cols[p]
-        xa = np.float64(features.values[p])
-        for q in range(p, features.indptr[i + 1]):
-            fb = features.cols[q]
-            total = normal[fa * d - fa * (fa - 1) // 2 + fb - fa]
-            factor = xa * features.values[q]
-            for at in range(len(left)):
-                total[at] += np.int64(np.rint(factor * left[at] * scale))
-
-
-@njit(cache=True, nogil=True)
-def spread_diagonal(lane, i, features, lam_bias, rank, size, scale, s, diagonal):  # type: ignore[no-untyped-def]
-    """Add x_i² Λ A / (Λ + A) of the diagonals alone: about M's, and costs no inverse."""
-    for p in range(features.indptr[i], features.indptr[i + 1]):
-        f = features.cols[p]
-        x = np.float64(features.values[p])
-        for j in range(size):
-            precision = s.lam[lane] if j < rank else lam_bias
-            a = np.float64(s.grams[lane, j, j]) if j < rank else s.scalars[1, lane]
-            if precision > 0.0 and a > 0.0:
-                diagonal[f, j] += on_grid(x * x * (precision * a / (precision + a)), scale)

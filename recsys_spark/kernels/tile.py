@@ -85,15 +85,15 @@ def constant(value: int, bits: int = 64) -> ir.Constant:
 
 def fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     """A b + c, rounded once."""
-    return _lanewise(builder, "fma", a, b, c)
+    return lanewise(builder, "fma", a, b, c)
 
 
 def sqrt(builder: ir.IRBuilder, a: ir.Value) -> ir.Value:
     """√a."""
-    return _lanewise(builder, "sqrt", a)
+    return lanewise(builder, "sqrt", a)
 
 
-def _lanewise(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
+def lanewise(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
     """An LLVM intrinsic on vectors: llvmlite's own declarations take scalars only."""
     kind = args[0].type
     full = f"llvm.{name}.v{kind.count}{'f32' if kind.element == ir.FloatType() else 'f64'}"
