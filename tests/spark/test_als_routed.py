@@ -168,7 +168,7 @@ def test_a_fit_goes_on_from_a_checkpoint_of_either_exchange(
     for executor, store in ((routed(p), spread_kept), (p.executor(), kept), (routed(p, (3, 2)), spread_kept)):
         with monkeypatch.context() as patch:
             if executor.forgets:  # dies with every checkpoint that it reads back
-                patch.setattr(executor, "_remove", lambda rows: (_ for _ in ()).throw(KeyboardInterrupt))
+                patch.setattr(executor, "adopt", lambda model: (_ for _ in ()).throw(KeyboardInterrupt))
             else:
                 patch.setattr(kept, "save", _dying(kept.save))
             with pytest.raises(KeyboardInterrupt):
