@@ -79,7 +79,7 @@ def with_border(matrix: F32, width: int) -> F32:
     return np.vstack([np.triu(matrix[:width, :width]), matrix[width : width + 2, :width]])
 
 
-@pytest.mark.parametrize("width", [16, 32, 48, 64])  # one narrow panel each, and wide ones with a half left or without
+@pytest.mark.parametrize("width", [16, 32, 48, 64])  # wide panels with a piece left over, and without
 def test_tiles_of_either_size_add_up_the_same_sums(width: int) -> None:
     rng = np.random.default_rng(4)
     n, lanes, s = 53, lanes_for(width), scratch_for(width)
