@@ -57,10 +57,6 @@ class Executor(ABC, Generic[Model]):
     def settle(self, side: int, task: Work[tuple[work.Rows, Any]], needs: Needs) -> list[Done]:
         """As `run`, for a task that returns rows and a result: rows are those that views show from now on."""
 
-    def settle_both(self, task: Work[tuple[work.Rows, Any]]) -> list[list[Done]]:
-        """As `settle`, for every block of users, and of items: a task that needs no rows."""
-        return [self.settle(side, task, Needs.NOTHING) for side in (USERS, ITEMS)]
-
     @abstractmethod
     def id_of(self, side: int, row: int) -> Any:
         """The id of a row."""
@@ -120,7 +116,7 @@ class Executor(ABC, Generic[Model]):
     def start(self, orders: tuple[work.Order, work.Order], seed: int) -> list[int]:
         """Initial factors of both sides, biases zero; returns each side's energy on its order's grid."""
         task = partial(work.start_block, orders=orders, seed=seed)
-        return [sum(self._metered(done)) for done in self.settle_both(task)]
+        return [sum(self.settled(side, task, Needs.NOTHING)) for side in (USERS, ITEMS)]
 
     def energy(self, order: work.Order) -> tuple[int, int]:
         """(Σ λ_i ‖q_i - Wᵀx_i‖², λ_b Σ (c_i - wᵀx_i)²) of a side's rows as they are, on the order's grid."""

@@ -17,7 +17,8 @@ from recsys_spark.als.restart import largest_of
 from recsys_spark.als.work import Needs
 from recsys_spark.blocks.layout import ITEMS, USERS, Block
 from recsys_spark.blocks.plan import Plan
-from recsys_spark.kernels.rows import F32, F64
+from recsys_spark.kernels.rows import F32
+from recsys_spark.kernels.start import keys_of
 
 Snapshot: TypeAlias = "list[tuple[F32, F32]]"
 """(factors, biases) of users, items."""
@@ -46,7 +47,7 @@ class Gathering(Executor[FittedModel]):
         super().__init__()
         self.plan, self.exchange = plan, exchange
         self._rows: Snapshot = [(np.empty((0, 0), np.float32), np.empty(0, np.float32))] * 2
-        self._counts: list[F64] = [np.empty(0)] * 2
+        self._counts: list[work.Counts] = []
 
     @abstractmethod
     def run(self, side: int, task: Work[Any], needs: Needs, each: int = 0) -> list[Done]:
@@ -56,15 +57,22 @@ class Gathering(Executor[FittedModel]):
         """See `Executor`."""
         return self._taken(side, self.run(side, task, needs))
 
-    def settle_both(self, task: Work[tuple[work.Rows, Any]]) -> list[list[Done]]:
-        """See `Executor`."""
-        return [self._taken(side, done) for side, done in zip((USERS, ITEMS), self.run_both(task), strict=True)]
-
     def survey(self, feedback: float | None = None) -> list[list[work.Survey]]:
         """See `Executor`; counts stay here, for the model."""
         found = self._surveyed(partial(work.survey_block, feedback=feedback))
-        self._counts = [np.concatenate([survey.counts for survey in side]) for side in found]
+        counted = ([survey.counts for survey in side if survey.counts is not None] for side in found)
+        self._counts = [work.Counts(*map(np.concatenate, zip(*side, strict=True))) for side in counted]
         return found
+
+    def start(self, orders: tuple[work.Order, work.Order], seed: int) -> list[int]:
+        """See `Executor`. Made here: tasks would take longer to hand rows over than to make them."""
+        energies = []
+        for side in (USERS, ITEMS):
+            keys, counts = keys_of(self.plan.side(side).ids.to_numpy(zero_copy_only=False)), self._counts[side]
+            factors, energy = work.started(keys, counts.rated, counts.effective, orders[side], seed)
+            self.publish(side, factors, np.zeros(len(factors), np.float32))
+            energies.append(energy)
+        return energies
 
     def id_of(self, side: int, row: int) -> Any:
         """See `Executor`."""
@@ -102,7 +110,7 @@ class Gathering(Executor[FittedModel]):
                 ids=self.plan.side(side).ids,
                 factors=np.ascontiguousarray(snapshot[side][0]),
                 biases=snapshot[side][1],
-                counts=self._counts[side],
+                counts=self._counts[side].weights,
                 **vars(sides[side]),
             )
             for side in (USERS, ITEMS)

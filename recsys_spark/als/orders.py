@@ -21,10 +21,9 @@ from recsys_spark.features.columns import FeatureColumn
 from recsys_spark.kernels.exact import scale_for
 from recsys_spark.kernels.projection import Scales
 from recsys_spark.kernels.rows import ALL_SEEN, F64, Unseen
+from recsys_spark.kernels.start import MOST_ENERGY
 from recsys_spark.kernels.unseen import GramGrid, gram_of
 
-# Box–Muller on 53-bit uniforms stays below 8.7 standard deviations; factors start with variance 1/k.
-_MAX_START_ENERGY = 76.0
 _GROWTH = 2.0**20  # of the largest factor in a half-sweep, that the grid of a Gram leaves room for
 
 
@@ -81,8 +80,8 @@ class Facts:
 class Known:
     """What is known of a side's rows, beside their biases; at first, of their initial factors."""
 
-    largest: float = math.sqrt(_MAX_START_ENERGY)  # max |q_ia|
-    largest_own: float = math.sqrt(_MAX_START_ENERGY)  # the same of what features leave over
+    largest: float = math.sqrt(MOST_ENERGY)  # max |q_ia|
+    largest_own: float = math.sqrt(MOST_ENERGY)  # the same of what features leave over
     gram: F64 | None = None
     gram_grid: GramGrid | None = None
 
@@ -181,7 +180,7 @@ class Orders:
     def start_order(self, side: int) -> Order:
         """The order of the initial factors, whose grid holds their energy."""
         order = self.order(side)
-        return replace(order, scale=scale_for(2 * self._precision_bound(side) * _MAX_START_ENERGY))
+        return replace(order, scale=scale_for(2 * self._precision_bound(side) * MOST_ENERGY))
 
     def energy_order(self, side: int, largest: float) -> Order:
         """The order of a pass that adds up the energy of given rows, whose entries are at most ``largest``."""

@@ -27,9 +27,9 @@ from recsys_spark.kernels.graph import degrees, edge_energy
 from recsys_spark.kernels.predict import score_pairs
 from recsys_spark.kernels.prior import deviations, prior_means
 from recsys_spark.kernels.relax import beyond, lengths_within
-from recsys_spark.kernels.rows import ALL_SEEN, F32, F64, I64, NO_F32, Csr, Other, Prior, Unseen, padded_rank
+from recsys_spark.kernels.rows import ALL_SEEN, BOOL, F32, F64, I64, NO_F32, U64, Csr, Other, Prior, Unseen, padded_rank
 from recsys_spark.kernels.start import initial_factors
-from recsys_spark.kernels.sweep import Bias, SweepSums, half_sweep, sum_by_row
+from recsys_spark.kernels.sweep import Bias, SweepSums, half_sweep, row_precisions, sum_by_row
 from recsys_spark.kernels.systems import systems_shape
 from recsys_spark.kernels.unseen import NO_GRAM, GramGrid, gram_sums, rescore
 
@@ -116,12 +116,20 @@ class Order:
         return needs | Needs.MINE if self.biases_only or self.step else needs
 
 
+class Counts(NamedTuple):
+    """What is counted of each row."""
+
+    weights: F64  # (n,) Σw
+    effective: F64  # (n,) N of λ(n)
+    rated: BOOL  # (n,) whether it has ratings
+
+
 class Survey(NamedTuple):
     """What a block's data bounds and counts: maxima and integers only, so that merging has no order."""
 
     start: int
     rows: int
-    counts: F64  # (n,) Σw of each row where asked for, else (0,)
+    counts: Counts | None  # where asked for
     ratings: int
     held_out: int
     low: float
@@ -165,16 +173,18 @@ def survey_block(block: Block, view: View, feedback: float | None = None, counte
     owner = np.repeat(np.arange(block.n_rows), np.diff(x.indptr))
     row_features = np.bincount(owner, weights=np.abs(x.values.astype(np.float64)), minlength=block.n_rows)
     seen = [a for a in (fitted.values, held_out if feedback is None else preferences(held_out)) if a.size]
+    effective = effective_counts(block, feedback)
+    weights = effective if feedback is None else block.ratings.row_weights()
     return Survey(
         block.start,
         block.n_rows,
-        block.ratings.row_weights() if counted else np.zeros(0),
+        Counts(weights, effective, np.diff(block.ratings.indptr) > 0) if counted else None,
         len(fitted.values),
         len(held_out),
         float(min((a.min() for a in seen), default=np.inf)),
         float(max((a.max() for a in seen), default=-np.inf)),
         float(fitted.weights.max()) if fitted.weights.size else 1.0,
-        float(effective_counts(block, feedback).max(initial=0.0)),
+        float(effective.max(initial=0.0)),
         most_repeats(fitted),
         float(degrees(block.graph).max(initial=0.0)),
         float(np.abs(x.values).max(initial=0.0)),
@@ -188,20 +198,24 @@ def sum_block(block: Block, view: View, scale: float, feedback: float | None = N
 
 
 def start_block(block: Block, view: View, orders: tuple[Order, Order], seed: int) -> tuple[Rows, int]:
-    """Initial factors from ids and seed, as its side's order says; their energy Σ λ_i ‖q_i‖² on the order's grid."""
+    """`started` rows of a block, as its side's order says."""
     order = orders[block.side]
-    factors = _start_factors(block, order, seed)
-    lam = regularisation(block, order).factor
+    rated = np.diff(block.ratings.indptr) > 0
+    factors, energy = started(block.keys, rated, effective_counts(block, order.feedback), order, seed)
+    return Rows(block.start, factors, np.zeros(block.n_rows, np.float32)), energy
+
+
+def started(keys: U64, rated: BOOL, counts: F64, order: Order, seed: int) -> tuple[F32, int]:
+    """Initial factors (n, k) from ids' keys and seed; their energy Σ λ_i ‖q_i‖² on the order's grid.
+
+    ``counts`` are N of λ(n). Rows without ratings start at their prior: nothing else need ever pull them to it.
+    """
+    factors = initial_factors(keys, order.rank, seed, order.side)
+    factors[~rated] = 0.0
+    factors = np.abs(factors) if order.nonnegative else factors
+    lam = row_precisions(counts, order.reg, order.reg_mode, order.reg_per_rating)
     energy = lam * np.einsum("ij,ij->i", factors, factors, dtype=np.float64)
-    rows = Rows(block.start, factors, np.zeros(block.n_rows, np.float32))
-    return rows, int(np.rint(energy * order.scale).astype(np.int64).sum())
-
-
-def _start_factors(block: Block, order: Order, seed: int) -> F32:
-    """Random, but rows without ratings start at their prior: nothing else need ever pull them to it."""
-    factors = initial_factors(block.keys, order.rank, seed, block.side)
-    factors[np.diff(block.ratings.indptr) == 0] = 0.0
-    return np.abs(factors) if order.nonnegative else factors
+    return factors, int(np.rint(energy * order.scale).astype(np.int64).sum())
 
 
 def show_block(block: Block, view: View, order: Order) -> tuple[Rows, Shown]:

@@ -14,6 +14,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
+BOOL = NDArray[np.bool_]
 U64 = NDArray[np.uint64]
 
 NO_F32: F32 = np.empty(0, np.float32)

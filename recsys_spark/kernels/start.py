@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import numpy as np
 
 from recsys_spark.kernels.rows import F32, U64
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_AT_A_TIME = 1024  # rows: a dozen arrays of their size stay in a cache
+_AT_A_TIME = 512  # rows: a few arrays of their size stay in a cache
+_PAIR = np.uint64(0x0000FFFF0000FFFF)
+_MOST = 2**16 - 1  # of a uniform of 16 bits
+_UNIT = math.sqrt(3 / (2**32 - 1))  # one over the standard deviation of four of them
+MOST_ENERGY = 12.0
+"""At least ‖q‖² of any row of initial factors: each is within 2√3 of its standard deviations."""
 
 
 def mix(x: U64) -> U64:
@@ -30,23 +36,24 @@ def keys_of(ids: np.ndarray) -> U64:
 
 
 def initial_factors(keys: U64, rank: int, seed: int, side: int) -> F32:
-    """Normal factors of variance 1/k, float32 (n, k), from each row's key (Box–Muller on two hashes an entry)."""
+    """Bell-shaped factors of mean 0 and variance 1/k, float32 (n, k), from each row's key.
+
+    Each is the sum of four uniforms of 16 bits (Irwin-Hall), all from one hash. Sums of integers and one product are
+    the same on every processor; logarithms and cosines, which a normal one takes, differ in their last bits between
+    NumPy's code for one and for another.
+    """
     out = np.empty((len(keys), rank), np.float32)
     for start in range(0, len(keys), _AT_A_TIME):
-        out[start : start + _AT_A_TIME] = _normal(keys[start : start + _AT_A_TIME], rank, seed, side)
+        out[start : start + _AT_A_TIME] = _bells(keys[start : start + _AT_A_TIME], rank, seed, side)
     return out
 
 
-def _normal(keys: U64, rank: int, seed: int, side: int) -> np.ndarray:
+def _bells(keys: U64, rank: int, seed: int, side: int) -> np.ndarray:
     with np.errstate(over="ignore"):
         stream = mix(np.array([seed & (2**64 - 1)], np.uint64) + np.uint64(side) * _GOLDEN)
-        cell = mix(keys[:, None] ^ stream) + np.arange(rank, dtype=np.uint64)[None, :] * np.uint64(2) * _GOLDEN
-        u = _unit(mix(cell))
-        v = _unit(mix(cell + _GOLDEN))
-    normal: np.ndarray = np.sqrt(-2.0 * np.log(u)) * np.cos(2.0 * np.pi * v) / np.sqrt(max(rank, 1))
-    return normal
-
-
-def _unit(bits: U64) -> np.ndarray:
-    """Uniform on (0, 1), never 0: 53 bits and a half."""
-    return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        cells = mix(keys ^ stream)[:, None] + np.arange(rank, dtype=np.uint64)[None, :] * _GOLDEN
+    bits = mix(cells)
+    pairs = (bits & _PAIR) + (bits >> np.uint64(16) & _PAIR)
+    sums = (pairs + (pairs >> np.uint64(32)) & np.uint64(0xFFFFFFFF)).view(np.int64)
+    bells: np.ndarray = (sums - 2 * _MOST) * (_UNIT / math.sqrt(max(rank, 1)))
+    return bells

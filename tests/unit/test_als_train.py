@@ -103,13 +103,13 @@ def test_the_recorded_terms_are_the_reference_objective() -> None:
         state.factors[name], state.biases[name] = side.factors.astype(float), side.biases.astype(float)
         state.projection[name] = np.hstack([side.projection, side.projection_bias[:, None]])
     expected = dense.terms(ratings, weights, sides, state)
-    last = model.history.to_pylist()[-1]
+    kept = model.history.to_pylist()[model.best_iteration - 1]
     for name, value in expected.items():
-        assert last[name] == pytest.approx(value, rel=2e-4, abs=1e-4), name
-    assert last["objective"] == pytest.approx(sum(expected.values()), rel=1e-5)
+        assert kept[name] == pytest.approx(value, rel=2e-4, abs=1e-4), name
+    assert kept["objective"] == pytest.approx(sum(expected.values()), rel=1e-5)
     predicted = np.clip(model.predict(p.ratings["user"], p.ratings["item"]), *model.clip)
-    assert last["validation_rmse"] == pytest.approx(np.sqrt(np.mean((predicted - ratings[u, i])[held] ** 2)), rel=1e-6)
-    assert last["train_rmse"] == pytest.approx(np.sqrt(expected["sse"] / weights.sum()), rel=1e-4)
+    assert kept["validation_rmse"] == pytest.approx(np.sqrt(np.mean((predicted - ratings[u, i])[held] ** 2)), rel=1e-6)
+    assert kept["train_rmse"] == pytest.approx(np.sqrt(expected["sse"] / weights.sum()), rel=1e-4)
 
 
 def test_a_stored_user_is_the_fold_in_of_their_ratings() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
+from recsys_spark import lake
 from recsys_spark.benchmark.contender import seconds_of
 from recsys_spark.benchmark.spec import HELD_OUT, KNOWN, TEST, TOP_N, Course, FitOrder, Judged, Served, Size, Spec
 from recsys_spark.schema import ITEM, PREDICTION, RATING, USER
@@ -136,14 +137,15 @@ class OnSpark:
         return versions(self.spark)
 
     def _known(self) -> DataFrame:
-        rows = self.spark.read.parquet(f"{self.spec.data}/{KNOWN}")
+        # As the jobs read tables, with their recorded schema: to infer one takes a job.
+        rows = lake.read_table(self.spark, self.spec.data, KNOWN)
         if self.spec.share == 1:
             return rows  # a bare scan
         # Users whose hash is small, so that shares are nested.
         return rows.where(F.pmod(F.xxhash64(USER), F.lit(_BUCKETS)) < round(self.spec.share * _BUCKETS))
 
     def _test(self) -> DataFrame:
-        return self.spark.read.parquet(f"{self.spec.data}/{TEST}")
+        return lake.read_table(self.spark, self.spec.data, TEST)
 
     @cached_property
     def _range(self) -> tuple[float, float, float]:
