@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 EVERYBODY = (
-    "Same Parquet, split, rank, iterations and cores; every fit is of ratings without the validation part; nobody "
-    "stops early. Predictions are clipped to the scale, and the mean stands in where there is none."
+    "Same Parquet, read by its recorded schema, split, rank, iterations and cores; every fit is of ratings without the "
+    "validation part; nobody stops early. Predictions are clipped to the scale, and the mean stands in where there is "
+    "none."
 )
 _KINDS = {
     "blockals": (
