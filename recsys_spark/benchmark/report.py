@@ -88,7 +88,8 @@ def summary(record: Record) -> str:
             console.print(_trials(record))
         for title, names in (("Fitting: seconds and errors", _FITTING), ("Using: memory, bytes and seconds", _USING)):
             head, rows = contender_rows(record, names)
-            console.print(_table(title, head, rows))
+            if len(head) > 2:  # any figure at all
+                console.print(_table(title, head, rows))
         if record["ratios"]:
             console.print(_table(_ratio_title(record), *ratio_rows(record)))
         console.print("\n".join(f"- {note}" for note in _notes(record)), highlight=False, soft_wrap=True)
@@ -254,7 +255,8 @@ def _opening(record: Record) -> str:
     spark = ""
     if terms["choice"]:
         cached = "cached" if terms["choice"]["cache"] else "not cached"
-        spark = f" pyspark.ml.ALS: {terms['choice']['blocks']} blocks, ratings {cached}, {terms['blas']}."
+        blas = f", {terms['blas']}" if terms["blas"] else ""
+        spark = f" pyspark.ml.ALS: {terms['choice']['blocks']} blocks, ratings {cached}{blas}."
     oracle = "" if record["oracle_rmse"] is None else f" Oracle RMSE {record['oracle_rmse']:.4f}."
     target = record["target"]
     aim = ""
@@ -264,9 +266,13 @@ def _opening(record: Record) -> str:
             f"{target['iterations']} iterations."
         )
     return (
-        f"{rows.get('train', 0):,} training ratings, rank {terms['rank']}, {terms['max_iter']} iterations, "
-        f"{terms['cores']} cores, {terms['driver_memory']} of heap each.{spark}{aim}{oracle}"
+        f"{rows.get('train', 0):,} training ratings, rank {terms['rank']}, {_counted(terms['max_iter'], 'iteration')}, "
+        f"{_counted(terms['cores'], 'core')}, {terms['driver_memory']} of heap each.{spark}{aim}{oracle}"
     )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _notes(record: Record) -> list[str]:

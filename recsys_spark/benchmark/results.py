@@ -13,7 +13,7 @@ from recsys_spark.benchmark.data import Prepared
 from recsys_spark.benchmark.heap import smallest
 from recsys_spark.benchmark.kept import as_record
 from recsys_spark.benchmark.launch import Measured
-from recsys_spark.benchmark.schedule import Found
+from recsys_spark.benchmark.schedule import Found, cores_of
 from recsys_spark.benchmark.spec import PHASES
 from recsys_spark.benchmark.times import (
     Point,
@@ -154,9 +154,10 @@ def _target(found: Found, options: BenchmarkSettings) -> dict[str, Any] | None:
 
 
 def _ratios(found: Found, options: BenchmarkSettings, contenders: Mapping[str, Any]) -> dict[str, Ratio]:
-    if not {options.ours, options.baseline} <= set(found.runs):
+    pair = {options.ours, options.baseline}
+    if not pair <= set(contenders):
         return {}
-    out = ratios(found.runs[options.ours], found.runs[options.baseline])
+    out = ratios(found.runs[options.ours], found.runs[options.baseline]) if pair <= set(found.runs) else {}
     own = contenders[options.ours]["figures"]
     theirs = [
         contender["figures"][TO_TARGET]["values"]
@@ -182,7 +183,7 @@ def _terms(found: Found, options: BenchmarkSettings) -> dict[str, Any]:
     names = ("rank", "max_iter", "iterations", "repeats", "driver_memory", "ours", "baseline")
     return {
         **{name: getattr(options, name) for name in names},
-        "cores": runs[0].spec.cores if runs else options.cores,
+        "cores": cores_of(options),
         "choice": found.choice.model_dump() if found.choice else None,
         "blas": blas,
         "seconds_between_samples": statistics.median(run.between for run in runs) if runs else None,

@@ -100,7 +100,7 @@ class Bench:
             data=self.prepared.data,
             features=self.prepared.features,
             fits=tuple(fits),
-            cores=self.options.cores or len(os.sched_getaffinity(0)),
+            cores=cores_of(self.options),
             driver_memory=self.options.driver_memory,
             conf=self.options.conf,
         )
@@ -128,6 +128,11 @@ class Bench:
             told = ", ".join(f"T({p.order.max_iter}) {p.seconds:.2f} s" for p in found.outcome.phases)
             log.info("%s%s", told, "; measured before" if self.kept.reused > reused else "")
         return found
+
+
+def cores_of(options: BenchmarkSettings) -> int:
+    """Cores of each measured process."""
+    return options.cores or len(os.sched_getaffinity(0))
 
 
 def spark_of(options: BenchmarkSettings) -> str | None:

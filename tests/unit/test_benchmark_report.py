@@ -81,7 +81,20 @@ def found() -> Found:
 
 def record(oracle: float | None = 0.8, **options: Any) -> dict[str, Any]:
     prepared = Prepared("data", "features", {"train": 1_000_000, "validation": 50, "test": 100}, oracle)
-    return record_of(found(), BenchmarkSettings(**options), prepared)
+    return record_of(found(), BenchmarkSettings(cores=2, **options), prepared)
+
+
+def test_a_record_of_heaps_alone():
+    alone = Found(choice=CHOICE, heaps=found().heaps)
+    prepared = Prepared("data", "features", {"train": 5}, None)
+    made = record_of(alone, BenchmarkSettings(cores=1, max_iter=1), prepared)
+    assert made["ratios"] == {"heap": made["ratios"]["heap"]}
+    assert made["ratios"]["heap"]["median"] == pytest.approx(4096 / 2368)
+    text = summary(made)
+    assert text.startswith("5 training ratings, rank 32, 1 iteration, 1 core, 4g of heap each. ")
+    assert "pyspark.ml.ALS: 4 blocks, ratings not cached.\n" in text
+    assert "Fitting" not in text
+    assert "2.31" in text
 
 
 def test_figures_have_median_least_and_greatest():
@@ -165,7 +178,7 @@ def test_the_first_page_names_whose_seconds_to_the_target_these_are():
 
 def test_without_a_baseline_there_are_no_ratios():
     alone = found()
-    alone.runs = {OURS: alone.runs[OURS]}
+    alone.runs, alone.heaps = {OURS: alone.runs[OURS]}, {OURS: alone.heaps[OURS]}
     made = record_of(alone, BenchmarkSettings(), Prepared("d", "f", {"train": 1}, None))
     assert (made["ratios"], made["target"]) == ({}, None)
     assert "How many times" not in summary(made) + markdown(made, ABOUT)
