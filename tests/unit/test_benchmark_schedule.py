@@ -215,6 +215,7 @@ def test_scaling_measures_a_point_that_lies_on_two_axes_once(asked, tmp_path, mo
         ("cores", 3),
     ]
     assert [(s.share, s.plan.train.rank, s.cores) for s in asked] == [(0.5, 6, 3), (1, 6, 3), (1, 12, 3), (1, 6, 1)]
+    assert {tuple(fit.max_iter for fit in s.fits) for s in asked} == {(2, 1, 6)}
 
 
 def test_convergence_is_measured_without_relaxation_and_with_it(asked, tmp_path):
