@@ -68,7 +68,7 @@ class Gathering(Executor[FittedModel]):
         """See `Executor`. Made here: tasks would take longer to hand rows over than to make them."""
         energies = []
         for side in (USERS, ITEMS):
-            keys, counts = keys_of(self.plan.side(side).ids.to_numpy(zero_copy_only=False)), self._counts[side]
+            keys, counts = keys_of(self.plan.side(side).ids), self._counts[side]
             factors, energy = work.started(keys, counts.rated, counts.effective, orders[side], seed)
             self.publish(side, factors, np.zeros(len(factors), np.float32))
             energies.append(energy)

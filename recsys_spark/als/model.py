@@ -223,7 +223,7 @@ class FittedModel(FitFacts):
         for side in (self.user, self.item):
             for array in (side.factors, side.biases, side.projection, side.projection_bias):
                 digest.update(array.tobytes())
-            digest.update(keys_of(side.ids.to_numpy(zero_copy_only=False)).tobytes())
+            digest.update(keys_of(side.ids).tobytes())
         return digest.digest()
 
     def predict(

@@ -48,14 +48,18 @@ def most_repeats(rows: Csr) -> int:
 
 def regularisation(block: Block, order: Order) -> Reg:
     """λ of each row, and λ_b."""
-    counts = effective_counts(block, order.feedback)
-    return Reg(row_precisions(counts, order.reg, order.reg_mode, order.reg_per_rating), order.reg_bias)
+    return Reg(precisions(effective_counts(block, order.feedback), order), order.reg_bias)
+
+
+def precisions(counts: F64, order: Order) -> F64:
+    """λ of rows of so many effective counts, float64 (n,)."""
+    return row_precisions(counts, order.reg, order.reg_mode, order.reg_per_rating)
 
 
 def variables(block: Block, order: Order) -> np.ndarray:
     """Which rows are variables of J, bool (n,): those that have ratings, or with a graph an edge."""
-    live = np.diff(block.ratings.indptr) > 0
-    return live | (np.diff(block.graph.indptr) > 0) if order.graph_weight else live
+    live = block.ratings.occupied()
+    return live | block.graph.occupied() if order.graph_weight else live
 
 
 def energies(block: Block, factors: F32, biases: F32, order: Order) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from recsys_spark.als.terms import (
     energies,
     extra_of,
     most_repeats,
+    precisions,
     preferences,
     regularisation,
     training,
@@ -29,7 +30,7 @@ from recsys_spark.kernels.prior import deviations, prior_means
 from recsys_spark.kernels.relax import beyond, lengths_within
 from recsys_spark.kernels.rows import ALL_SEEN, BOOL, F32, F64, I64, NO_F32, U64, Csr, Other, Prior, Unseen, padded_rank
 from recsys_spark.kernels.start import initial_factors
-from recsys_spark.kernels.sweep import Bias, SweepSums, half_sweep, row_precisions, sum_by_row
+from recsys_spark.kernels.sweep import Bias, SweepSums, half_sweep, sum_by_row
 from recsys_spark.kernels.systems import systems_shape
 from recsys_spark.kernels.unseen import NO_GRAM, GramGrid, gram_sums, rescore
 
@@ -173,12 +174,14 @@ def survey_block(block: Block, view: View, feedback: float | None = None, counte
     owner = np.repeat(np.arange(block.n_rows), np.diff(x.indptr))
     row_features = np.bincount(owner, weights=np.abs(x.values.astype(np.float64)), minlength=block.n_rows)
     seen = [a for a in (fitted.values, held_out if feedback is None else preferences(held_out)) if a.size]
-    effective = effective_counts(block, feedback)
-    weights = effective if feedback is None else block.ratings.row_weights()
+    effective, counts = effective_counts(block, feedback), None
+    if counted:
+        weights = effective if feedback is None else block.ratings.row_weights()
+        counts = Counts(weights, effective, block.ratings.occupied())
     return Survey(
         block.start,
         block.n_rows,
-        Counts(weights, effective, np.diff(block.ratings.indptr) > 0) if counted else None,
+        counts,
         len(fitted.values),
         len(held_out),
         float(min((a.min() for a in seen), default=np.inf)),
@@ -200,8 +203,8 @@ def sum_block(block: Block, view: View, scale: float, feedback: float | None = N
 def start_block(block: Block, view: View, orders: tuple[Order, Order], seed: int) -> tuple[Rows, int]:
     """`started` rows of a block, as its side's order says."""
     order = orders[block.side]
-    rated = np.diff(block.ratings.indptr) > 0
-    factors, energy = started(block.keys, rated, effective_counts(block, order.feedback), order, seed)
+    counts = effective_counts(block, order.feedback)
+    factors, energy = started(block.keys, block.ratings.occupied(), counts, order, seed)
     return Rows(block.start, factors, np.zeros(block.n_rows, np.float32)), energy
 
 
@@ -213,8 +216,7 @@ def started(keys: U64, rated: BOOL, counts: F64, order: Order, seed: int) -> tup
     factors = initial_factors(keys, order.rank, seed, order.side)
     factors[~rated] = 0.0
     factors = np.abs(factors) if order.nonnegative else factors
-    lam = row_precisions(counts, order.reg, order.reg_mode, order.reg_per_rating)
-    energy = lam * np.einsum("ij,ij->i", factors, factors, dtype=np.float64)
+    energy = precisions(counts, order) * np.einsum("ij,ij->i", factors, factors, dtype=np.float64)
     return factors, int(np.rint(energy * order.scale).astype(np.int64).sum())
 
 

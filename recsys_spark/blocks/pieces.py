@@ -216,7 +216,7 @@ def merge_pieces(pieces: Iterable[Piece], side: int, start: int, ids: pa.Array) 
         found[RATING],
         found[FEATURE],
         found[HELD_OUT],
-        keys_of(ids.to_numpy(zero_copy_only=False)),
+        keys_of(ids),
         found[GRAPH],
     )
 

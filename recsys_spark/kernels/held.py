@@ -65,7 +65,7 @@ def _sums(
 ) -> ProjectionSums:  # fmt: skip
     rank, loose = pulls.shape[1] - 1, extra.pull.loose
     right = np.zeros((d, rank + 1 if learned else rank), np.int64)
-    live = np.diff(rows.indptr) > 0
+    live = rows.occupied()
     lam = np.where(live | (loose > 0), reg.factor + loose, -1.0) if loose.size else np.where(live, reg.factor, -1.0)
     _held_sums(features, pulls, lam, reg.bias, rank, d, scales.normal, scales.right, normal, diagonal, right)
     return ProjectionSums(normal if normal.size else diagonal, right, -1)

@@ -52,7 +52,11 @@ class Csr(NamedTuple):
         owner = np.repeat(np.arange(self.n_rows), np.diff(self.indptr))
         return np.bincount(owner, self.weights.astype(np.float64), self.n_rows).astype(np.float64, copy=False)
 
-    def repeated(self) -> NDArray[np.bool_]:
+    def occupied(self) -> BOOL:
+        """Which rows have entries, bool (n,)."""
+        return np.diff(self.indptr) > 0
+
+    def repeated(self) -> BOOL:
         """Whether each entry but the last and the one after it are of one cell: bool (max(m - 1, 0),)."""
         again = self.cols[1:] == self.cols[:-1]
         firsts = self.indptr[1:-1]

@@ -6,6 +6,7 @@ import hashlib
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from recsys_spark.kernels.rows import F32, U64
 
@@ -27,8 +28,9 @@ def mix(x: U64) -> U64:
         return x ^ (x >> np.uint64(31))
 
 
-def keys_of(ids: np.ndarray) -> U64:
-    """A uint64 key (n,) of each id: integers by value, strings by BLAKE2b of their UTF-8 bytes."""
+def keys_of(ids: ArrayLike) -> U64:
+    """A uint64 key (n,) of each id, of NumPy or Arrow: integers by value, strings by BLAKE2b of their UTF-8 bytes."""
+    ids = np.asarray(ids)
     if ids.dtype.kind in "iu":
         return mix(ids.astype(np.int64).view(np.uint64))
     digests = (hashlib.blake2b(str(i).encode(), digest_size=8).digest() for i in ids)
@@ -54,6 +56,6 @@ def _bells(keys: U64, rank: int, seed: int, side: int) -> np.ndarray:
         cells = mix(keys ^ stream)[:, None] + np.arange(rank, dtype=np.uint64)[None, :] * _GOLDEN
     bits = mix(cells)
     pairs = (bits & _PAIR) + (bits >> np.uint64(16) & _PAIR)
-    sums = (pairs + (pairs >> np.uint64(32)) & np.uint64(0xFFFFFFFF)).view(np.int64)
+    sums = ((pairs + (pairs >> np.uint64(32))) & np.uint64(0xFFFFFFFF)).view(np.int64)
     bells: np.ndarray = (sums - 2 * _MOST) * (_UNIT / math.sqrt(max(rank, 1)))
     return bells
