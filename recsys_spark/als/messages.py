@@ -83,12 +83,18 @@ class Inbox:
             whole[places[places >= 0]] = part.rows[places >= 0]
         return _rows(block.start, whole)
 
-    def view(self, slot: int, block: Block, needs: Needs, fixed: bool) -> View | Lost:
-        """What the block needs; ``fixed``: its biases are."""
+    def view(self, slot: int, block: Block, needs: Needs, fixed: bool, shared: F32 | None = None) -> View | Lost:
+        """What the block needs.
+
+        Parameters
+        ----------
+        fixed : whether its biases are
+        shared : all rows of the other side, where they are not routed
+        """
         view = View()
         if Needs.OTHER in needs:
-            across = self.rows(slot, Kind.ACROSS)
             assert block.refers is not None
+            across = self.rows(slot, Kind.ACROSS) if shared is None else shared[block.refers]
             if len(across) != len(block.refers):
                 return Lost(slot)
             view = view._replace(other=_other(across))

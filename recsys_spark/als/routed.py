@@ -7,12 +7,15 @@ computed anew from those before, back to the last checkpoint, from which rows ar
 be forgotten. The chain of passes since then is kept, to be gone through again where that fails.
 
 Blocks, routes and rows are partitioned alike, so a pass joins them without moving anything.
+
+A side of few rows may be shared instead: after each pass over it the driver gathers its rows and broadcasts them
+(`als.shared`), and blocks of the other side take what they refer to. Most data has many users and few items.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +28,8 @@ from recsys_spark.als.executor import Executor, Work
 from recsys_spark.als.messages import Lost
 from recsys_spark.als.meter import Done
 from recsys_spark.als.model import FitFacts, FittedModel, SideFacts
+from recsys_spark.als.routed_rows import given_rows, rows_frame
+from recsys_spark.als.shared import Part, SharedRows
 from recsys_spark.als.spread import SpreadModel, load_spread_uri, save_spread_uri, spread
 from recsys_spark.als.stages import Resident, remove_shuffle
 from recsys_spark.als.work import Needs, Rows
@@ -32,7 +37,6 @@ from recsys_spark.blocks.layout import ITEMS, USERS, Block, other
 from recsys_spark.blocks.plan import Layout
 from recsys_spark.blocks.ranged import beside
 from recsys_spark.blocks.residency import Miss
-from recsys_spark.blocks.transfer import fast_transfer
 from recsys_spark.errors import FitError
 
 log = logging.getLogger(__name__)
@@ -68,6 +72,8 @@ class RoutedStages(Executor[SpreadModel]):
     home : str
         Path or URI, on storage that all executors reach, that the model is written to; holds nothing yet.
     rank : int
+    shared : sides
+        Whose rows go to the other side's blocks by way of the driver; their number is one that every task can hold.
     """
 
     forgets = True
@@ -80,6 +86,7 @@ class RoutedStages(Executor[SpreadModel]):
         fit: str,
         home: str,
         rank: int,
+        shared: Collection[int] = (),
     ) -> None:
         from pyspark import StorageLevel
 
@@ -92,7 +99,9 @@ class RoutedStages(Executor[SpreadModel]):
         self._made: list[RDD[Any]] = []
         self._read_back = 0  # how many of those were made before rows were last read back
         self._count = 0
-        self._resident = Resident(self._sc, records, fit, partial(tasks.lay_out, layout=layout))
+        self._shared = SharedRows(self._sc, shared)
+        lay_out = partial(tasks.lay_out, layout=layout, shared=self._shared.sides)
+        self._resident = Resident(self._sc, records, fit, lay_out)
         wanted = self._resident.handles.mapPartitions(tasks.wanted)
         self._routes: RDD[Any] = wanted.partitionBy(layout.grid.partitions, int)
         self._routes = self._routes.mapPartitions(iter, preservesPartitioning=True)
@@ -111,7 +120,7 @@ class RoutedStages(Executor[SpreadModel]):
             results, slots = [], resident.slots[side]
             for blocks in (resident.handles, resident.records):
                 work = self._pass(side, task, needs, slots)
-                joined = self._beside(blocks, self._rows_of(self._inputs(side, needs, work.fixed)))
+                joined = self._beside(blocks, self._rows_of(side, self._inputs(side, needs, work.fixed)))
                 found = resident.run(joined, partial(tasks.measure, work=work), slots, each)
                 results += [r for r in found if not isinstance(r, Miss)]
                 slots = [r.slot for r in found if isinstance(r, Miss)]
@@ -143,7 +152,7 @@ class RoutedStages(Executor[SpreadModel]):
             self._read_back = len(self._made)
         task = partial(restart.place_block, biases=biases, nonnegative=nonnegative)
         needs = Needs.NOTHING if biases else Needs.MINE
-        found = self._settle(side, task, needs, given=self._given(side, model))
+        found = self._settle(side, task, needs, given=given_rows(self._spark, model, side, self._layout, self._rank))
         largest = np.array([d.result for d in found])
         return float(largest[:, 0].max()), float(largest[:, 1].max())
 
@@ -158,6 +167,7 @@ class RoutedStages(Executor[SpreadModel]):
         kept = {id(rows) for rows in self._made[self._read_back :]}
         self._links = {number: link for number, link in self._links.items() if id(link.rows) in kept}
         self._made, self._read_back = self._made[self._read_back :], 0
+        self._shared.keep({number for key, link in self._links.items() for number in (key, *link.inputs)})
         return [model.user.rows, model.item.rows]
 
     def model(self, snapshot: Sequence[Any], sides: Sequence[SideFacts], facts: FitFacts) -> SpreadModel:
@@ -177,6 +187,7 @@ class RoutedStages(Executor[SpreadModel]):
             self._resident.close()
         finally:
             self._routes.unpersist()
+            self._shared.close()
             for rows in self._made:
                 remove_shuffle(self._sc, rows)
             self._made, self._links, self._latest = [], {}, {}
@@ -184,7 +195,11 @@ class RoutedStages(Executor[SpreadModel]):
     def _pass(self, side: int, task: Work[Any], needs: Needs, slots: Iterable[int]) -> tasks.Pass:
         # What needs no rows does not need its biases either, be they fixed or not.
         fixed = side in self._fixed and bool(needs)
-        return tasks.Pass(self._resident.fit, self._layout, frozenset(slots), side, task, needs, fixed, self._rank)
+        across = Needs.OTHER in needs and other(side) in self._shared.sides
+        shared = self._shared.of(self._latest[other(side)]) if across else None
+        return tasks.Pass(
+            self._resident.fit, self._layout, frozenset(slots), side, task, needs, fixed, self._rank, shared
+        )
 
     def _inputs(self, side: int, needs: Needs, fixed: bool) -> tuple[int, ...]:
         """The links whose rows a pass over a side reads."""
@@ -193,8 +208,10 @@ class RoutedStages(Executor[SpreadModel]):
             sides.add(side)
         return tuple(self._latest[s] for s in sorted(sides))
 
-    def _rows_of(self, inputs: Iterable[int]) -> list[RDD[Any]]:
-        return [self._links[number].rows for number in inputs]
+    def _rows_of(self, side: int, inputs: Iterable[int]) -> list[RDD[Any]]:
+        """What links sent to a side's blocks."""
+        links = (self._links[number] for number in inputs)
+        return [link.rows for link in links if link.work.side == side or link.work.side not in self._shared.sides]
 
     def _settle(
         self, side: int, task: Work[tuple[Rows, Any]], needs: Needs, given: RDD[Any] | None = None
@@ -209,11 +226,14 @@ class RoutedStages(Executor[SpreadModel]):
 
         found: list[Any] = self._whole(send)
         self._latest[side] = number
+        if side in self._shared.sides:
+            with self.meter.during("exchange"):
+                self.meter.moved += 2 * self._shared.publish(side, number, self._parts(side, number))
         return found
 
     def _send(self, work: tasks.Pass, inputs: tuple[int, ...], given: RDD[Any] | None) -> tuple[_Link, list[Any]]:
         """Make rows, and what the driver has to know of them. One job; two where a block's file is missing."""
-        others = [self._routes, *self._rows_of(inputs), *([given] if given is not None else [])]
+        others = [self._routes, *self._rows_of(work.side, inputs), *([given] if given is not None else [])]
         found: list[Any] = []
         missing: list[int] = []
         for _ in range(2):
@@ -226,6 +246,17 @@ class RoutedStages(Executor[SpreadModel]):
             if not missing:
                 break
         return _Link(work, inputs, given, rows), found
+
+    def _parts(self, side: int, number: int) -> list[Part]:
+        """A link's rows, on the driver."""
+        slots = self._resident.slots[side]
+        task = partial(tasks.parts, slots=frozenset(slots))
+
+        def gathered() -> list[Any]:
+            joined = self._beside(self._routes, self._rows_of(side, [number]))
+            return self._resident.run(joined, task, slots)
+
+        return self._whole(gathered)
 
     def _records_of(self, slots: Sequence[int]) -> list[RDD[Any]]:
         """The records of some blocks' partitions."""
@@ -262,14 +293,6 @@ class RoutedStages(Executor[SpreadModel]):
         members = [blocks] * (len(others) + 1) if blocks is self._resident.handles else [blocks]
         return beside(self._sc, [*members, *others], self._layout.grid.partitions)
 
-    def _given(self, side: int, model: SpreadModel | FittedModel) -> RDD[Any]:
-        rows = _known_rows(self._spark, model, side)
-        find = partial(tasks.find_blocks, layout=self._layout, side=side)
-        with fast_transfer(self._spark):
-            found = rows.select("id", "factors", "bias").mapInArrow(find, "slot int, ids binary, rows binary").rdd
-        sent = found.map(partial(tasks.give, side=side, layout=self._layout, rank=self._rank))
-        return sent.partitionBy(self._layout.grid.partitions, int)
-
     def _id_type(self, side: int) -> pa.DataType:
         return self._layout.cuts.side(side).starts.type
 
@@ -280,20 +303,7 @@ class RoutedStages(Executor[SpreadModel]):
         slots = self._resident.slots[side]
 
         def tables() -> RDD[Any]:
-            return self._beside(self._routes, self._rows_of([taken]))
+            return self._beside(self._routes, self._rows_of(side, [taken]))
 
         self._whole(lambda: self._resident.run(tables(), partial(tasks.lost, slots=frozenset(slots)), slots))
-        make = partial(tasks.tables, slots=frozenset(slots))
-        kind = "long" if pa.types.is_integer(self._id_type(side)) else "string"
-        with fast_transfer(self._spark):
-            packed = self._spark.createDataFrame(tables().mapPartitions(make), "rows binary")
-            return packed.mapInArrow(tasks.unpacked, f"id {kind}, factors array<float>, bias float, count double")
-
-
-def _known_rows(spark: SparkSession, model: SpreadModel | FittedModel, side: int) -> DataFrame:
-    if isinstance(model, SpreadModel):
-        return (model.user if side == USERS else model.item).rows
-    held = model.user if side == USERS else model.item
-    offsets = np.arange(len(held) + 1, dtype=np.int32) * np.int32(held.rank)
-    factors = pa.ListArray.from_arrays(pa.array(offsets), pa.array(held.factors.ravel()))
-    return spark.createDataFrame(pa.table({"id": held.ids, "factors": factors, "bias": held.biases}))
+        return rows_frame(self._spark, tables(), slots, self._id_type(side))

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from recsys_spark.als.executor import Work
-from recsys_spark.als.messages import Inbox, Kind, Lost, Message, outgoing
+from recsys_spark.als.messages import Inbox, Kind, Lost, outgoing
 from recsys_spark.als.meter import Done
+from recsys_spark.als.shared import Part
 from recsys_spark.als.stages import on_block, open_block
 from recsys_spark.als.work import Needs
-from recsys_spark.blocks.layout import Block
+from recsys_spark.blocks.layout import Block, other
 from recsys_spark.blocks.plan import Layout
 from recsys_spark.blocks.residency import BlockStore, Handle, Miss
 from recsys_spark.blocks.routes import Index, Route, routes_to
-from recsys_spark.blocks.wire import pack
-from recsys_spark.errors import FitError
+from recsys_spark.kernels.rows import F32
+
+if TYPE_CHECKING:
+    from pyspark.core.broadcast import Broadcast
 
 
 class Pass(NamedTuple):
@@ -33,6 +35,7 @@ class Pass(NamedTuple):
     needs: Needs
     fixed: bool
     rank: int
+    shared: Broadcast[F32] | None = None  # all rows of the other side, where they are needed and not routed
 
 
 class Wanted(NamedTuple):
@@ -43,13 +46,19 @@ class Wanted(NamedTuple):
     content: Route | Index
 
 
-def lay_out(records: Iterable[tuple[int, Block]], fit: str, layout: Layout) -> Iterator[Handle | Wanted]:
-    """Leave each (slot, block) as a file on this executor; yields handles, and which rows blocks want of others."""
+def lay_out(
+    records: Iterable[tuple[int, Block]], fit: str, layout: Layout, shared: frozenset[int]
+) -> Iterator[Handle | Wanted]:
+    """Leave each (slot, block) as a file on this executor; yields handles, and which rows blocks want of others.
+
+    The other side's rows are not wanted of its blocks where it is among the ``shared`` ones.
+    """
     store = BlockStore.here(fit)
     for slot, block in records:
         yield store.put(slot, block)
         for source, route in routes_to(slot, block, layout):
-            yield Wanted(layout.grid.partition(source), source, route)
+            if not (route.across and other(block.side) in shared):
+                yield Wanted(layout.grid.partition(source), source, route)
         # Copies: the block's memory is not to be held by what is kept of it.
         index = Index(block.start, np.array(block.packed_ids), block.ratings.row_weights())
         yield Wanted(layout.grid.partition(slot), slot, index)
@@ -91,7 +100,7 @@ def _results(inbox: Inbox, work: Pass) -> Iterator[tuple[int, Done | Miss | Lost
             yield slot, block
             continue
         began = time.perf_counter()
-        view = inbox.view(slot, block, work.needs, work.fixed)
+        view = inbox.view(slot, block, work.needs, work.fixed, None if work.shared is None else work.shared.value)
         if isinstance(view, Lost):
             yield slot, view
             continue
@@ -113,6 +122,17 @@ def lost(elements: Iterable[Any], slots: frozenset[int]) -> list[Lost]:
     return [Lost(slot) for slot, i in known if len(inbox.mine(slot, i.start).biases) != len(i.counts)]
 
 
+def parts(elements: Iterable[Any], slots: frozenset[int]) -> list[Part | Lost]:
+    """Some blocks' rows as they are."""
+    inbox = Inbox(elements)
+    found: list[Part | Lost] = []
+    for slot, index in inbox.indexes.items():
+        if slot in slots:
+            rows = inbox.rows(slot, Kind.MINE)
+            found.append(Part(index.start, rows) if len(rows) == len(index.counts) else Lost(slot))
+    return found
+
+
 def id_of(elements: Iterable[Any], slot: int, row: int) -> list[Any]:
     """The id of a row of a block."""
     return [found.ids[row - found.start].as_py() for at, found in Inbox(elements).indexes.items() if at == slot]
@@ -125,54 +145,3 @@ def _without(elements: Iterable[Any]) -> Iterator[Any]:
 def mail(elements: Iterable[tuple[int, Any]]) -> list[Any]:
     """What tasks have to say to the driver."""
     return [content for _, (_, content) in elements]
-
-
-def find_blocks(batches: Iterable[pa.RecordBatch], layout: Layout, side: int) -> Iterator[pa.RecordBatch]:
-    """A model's rows by the block between whose cuts their ids lie; it may not have them."""
-    for batch in batches:
-        batch = batch.sort_by("id")
-        ids = batch.column("id")
-        factors = batch.column("factors").flatten().to_numpy(zero_copy_only=False)
-        whole = np.column_stack([factors.reshape(len(ids), -1), batch.column("bias").to_numpy()]).astype(np.float32)
-        edges = layout.cuts.side(side).edges(ids)
-        for block in np.flatnonzero(np.diff(edges)).tolist():
-            first, last = edges[block : block + 2].tolist()
-            packed = pack({"ids": ids.slice(first, last - first)})
-            columns = [[layout.grid.slot(side, block)], [packed], [whole[first:last].tobytes()]]
-            types = (pa.int32(), pa.binary(), pa.binary())
-            arrays = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, names=["slot", "ids", "rows"])
-
-
-def give(row: Any, side: int, layout: Layout, rank: int) -> tuple[int, tuple[int, Message]]:
-    """A message of rows that `find_blocks` found a block for, by partition."""
-    rows = np.frombuffer(row["rows"], np.float32).reshape(-1, rank + 1)
-    slot = row["slot"]
-    return layout.grid.partition(slot), (slot, Message(slot, side, Kind.GIVEN, 0, rows, bytes(row["ids"])))
-
-
-def tables(elements: Iterable[Any], slots: frozenset[int]) -> Iterator[tuple[bytearray]]:
-    """(id, factors, bias, count) of blocks' rows as they are, each block's as one Arrow stream."""
-    inbox = Inbox(elements)
-    for slot, index in inbox.indexes.items():
-        if slot not in slots:
-            continue
-        counts, rows = index.counts, inbox.mine(slot, index.start)
-        if len(rows.biases) != len(counts):
-            raise FitError(f"the rows of block {slot} are lost; fit again: it goes on from its last checkpoint")
-        offsets = np.arange(len(counts) + 1, dtype=np.int32) * np.int32(rows.factors.shape[1])
-        lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows.factors.ravel()))
-        batch = pa.RecordBatch.from_arrays(
-            [index.ids, lists, pa.array(rows.biases), pa.array(counts)], names=["id", "factors", "bias", "count"]
-        )
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, batch.schema) as stream:
-            stream.write_batch(batch)
-        yield (bytearray(sink.getvalue()),)
-
-
-def unpacked(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """What `tables` packed."""
-    for batch in batches:
-        for packed in batch.column("rows"):
-            yield from pa.ipc.open_stream(packed.as_buffer())

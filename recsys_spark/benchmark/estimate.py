@@ -21,9 +21,10 @@ from recsys_spark.als.adding import LIMIT as ADDED_LIMIT
 from recsys_spark.als.project import MAX_UNKNOWNS
 from recsys_spark.blocks.build import blocks_for, row_bytes
 from recsys_spark.blocks.encoded import TALLY_LIMIT
+from recsys_spark.blocks.layout import ITEMS, USERS, other, smaller_side
 from recsys_spark.errors import ConfigError
 from recsys_spark.kernels.conjugate import STEPS
-from recsys_spark.ml.running import is_broadcast
+from recsys_spark.ml.running import exchange_by_size
 from recsys_spark.pages import markdown_table, put_between
 
 _BLOCK_RATING = 8  # column and value, in a block file
@@ -101,15 +102,21 @@ class Stage:
     seconds: float
 
 
-def is_routed(data: Data) -> bool:
-    """Whether rows go from block to block, and not by broadcast."""
-    return not is_broadcast(data.users + data.items, data.rank)
+def routed_sides(data: Data) -> set[int]:
+    """The sides whose rows go from block to block, and not by broadcast; spark.driver.maxResultSize is large enough."""
+    rows = (data.users, data.items)
+    exchange = exchange_by_size(rows, data.rank)
+    if exchange == "mixed":
+        return {other(smaller_side(rows))}
+    return set() if exchange == "broadcast" else {USERS, ITEMS}
 
 
 def blocks_of(data: Data, cluster: Cluster) -> tuple[int, int]:
     """User blocks and item blocks, as the engine has them."""
-    row = data.row if is_routed(data) else 0
-    users, items = (blocks_for(data.ratings, cluster.tasks, other, row) for other in (data.items, data.users))
+    routed, rows = routed_sides(data), (data.users, data.items)
+    users, items = (
+        blocks_for(data.ratings, cluster.tasks, rows[s], data.row if s in routed else 0) for s in (ITEMS, USERS)
+    )
     return users, items
 
 
@@ -125,24 +132,30 @@ def stages(data: Data, cluster: Cluster, constants: Constants) -> list[Stage]:
     line = cluster.executors * cluster.network
     block = data.ratings / min(user_blocks, item_blocks) * _BLOCK_RATING
     tallies = _ID * (data.users + data.items)
-    broadcast = not is_routed(data)
+    routed = routed_sides(data)
     pieces = data.ratings * constants.piece
     out = [
         Stage(
             "blocks",
-            "ids on the driver" if broadcast and tallies <= TALLY_LIMIT else "ids on executors",
+            "ids on the driver" if not routed and tallies <= TALLY_LIMIT else "ids on executors",
             _TWICE * block,
             pieces,
-            max(data.ratings * (constants.build if broadcast else constants.ranged) / cluster.tasks, pieces / line),
+            max(data.ratings * (constants.ranged if routed else constants.build) / cluster.tasks, pieces / line),
         )
     ]
-    halves = (("items' half-sweep", data.users, item_blocks), ("users' half-sweep", data.items, user_blocks))
-    for name, rows, blocks in halves:
-        if broadcast:
+    halves = (
+        ("items' half-sweep", USERS, data.users, item_blocks),
+        ("users' half-sweep", ITEMS, data.items, user_blocks),
+    )
+    for name, given, rows, blocks in halves:
+        if given not in routed:
             # Gathered by the driver, handed from executor to executor: the time of twice the rows on one line.
             sent = data.row * rows * (1 + cluster.executors)
             seconds = half / cluster.tasks + 2 * data.row * rows / cluster.network
-            out.append(Stage(name, "broadcast", data.row * rows, sent, seconds))
+            held = (
+                (_TWICE if routed else 1) * data.row * rows
+            )  # a block beside routed rows takes those that it refers to
+            out.append(Stage(name, "broadcast", held, sent, seconds))
             continue
         moved = routed_rows(rows, data.ratings, blocks)
         sent = moved * data.row

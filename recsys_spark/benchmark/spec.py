@@ -10,14 +10,14 @@ from recsys_spark.als.settings import AlsSettings
 from recsys_spark.config import GraphSpec
 
 Kind = Literal["blockals", "pyspark", "cmfrec", "implicit"]
-Exchange = Literal["broadcast", "shuffle"]
+Exchange = Literal["broadcast", "mixed", "shuffle"]
 Source = Literal["parquet", "derived"]
 
 KNOWN, TEST = "known", "test"
 """Tables of the benchmark's data: (user, item, rating, held_out) of training and validation; (user, item, rating)."""
 HELD_OUT = "held_out"
 TOP_N = 10
-EXCHANGES: tuple[Exchange, ...] = ("broadcast", "shuffle")
+EXCHANGES: tuple[Exchange, ...] = ("broadcast", "mixed", "shuffle")
 PHASES = ("compute", "exchange", "driver", "spark")
 """Of an iteration's seconds, as a fit's history has them."""
 

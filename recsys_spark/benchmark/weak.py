@@ -12,7 +12,7 @@ from recsys_spark.benchmark.times import after_the_first
 
 
 def weak(bench: Bench, found: Found) -> None:
-    """Fit `ours` on one-core executors with either exchange; the most of them get all users, fewer in proportion.
+    """Fit `ours` on one-core executors with each exchange; the most of them get all users, fewer in proportion.
 
     The cluster is of processes on this machine (local-cluster), so that rows do pass from executor to executor, by
     loopback. Points with more executors than this machine has cores are left out.

@@ -12,9 +12,9 @@ from pyspark.sql import functions as F
 
 from recsys_spark import lake, schema
 from recsys_spark.blocks.encoded import EncodedRatings
-from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
+from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, smaller_side
 from recsys_spark.blocks.published import ENTRIES, plan_ids, ranged_ids, write_blocks
-from recsys_spark.blocks.source import TableBlocks
+from recsys_spark.blocks.source import ROUTED, TableBlocks
 from recsys_spark.cli import JobResult
 from recsys_spark.config import GraphSpec, Settings, step_root
 from recsys_spark.features.columns import FeatureColumn
@@ -79,12 +79,13 @@ def _write(
         if spec:
             graphs[side] = graph_of(spark, spec, rows, name, columns[side])
     grid = (settings.blocks.users, settings.blocks.items)
-    apart = settings.fit.exchange == "shuffle"  # then no process is to hold all ids here either
+    apart = settings.fit.exchange in ROUTED
     with EncodedRatings(known, limit=0 if apart else None) as encoded:
         source = TableBlocks(encoded, tables, (len(columns[USERS]), len(columns[ITEMS])), grid, graphs)
         write = partial(write_blocks, spark, draft, columns=(columns[USERS], columns[ITEMS]))
         if apart:
-            with source.ranged(settings.train.rank) as found:
+            shared = smaller_side(source.rows) if settings.fit.exchange == "mixed" else None
+            with source.ranged(settings.train.rank, shared) as found:
                 ids = (ranged_ids(spark, found, USERS), ranged_ids(spark, found, ITEMS))
                 extra = write(found.records, found.layout.bounds, ids)
         else:

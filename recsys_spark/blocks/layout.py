@@ -28,7 +28,7 @@ Worked example: 3 users × 4 items in 2 user blocks. Ids are sorted and numbered
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -53,6 +53,11 @@ _ALIGN = 64
 def other(side: int) -> int:
     """The side that ``side`` is rated against."""
     return 1 - side
+
+
+def smaller_side(rows: Sequence[float]) -> int:
+    """The side of fewer rows, of (users, items)."""
+    return USERS if rows[USERS] < rows[ITEMS] else ITEMS
 
 
 class Entries(NamedTuple):

@@ -69,9 +69,9 @@ class PublishedBlocks:
         return int(self._published.manifest.extra["metrics"]["train_ratings"])
 
     @property
-    def rows(self) -> int:
-        """How many rows both sides have."""
-        return sum(int(bounds[-1]) for bounds in self._bounds)
+    def rows(self) -> tuple[int, int]:
+        """How many users and items there are."""
+        return int(self._bounds[USERS][-1]), int(self._bounds[ITEMS][-1])
 
     @cached_property
     def plan(self) -> Plan:
@@ -87,7 +87,7 @@ class PublishedBlocks:
         return merged(gather(self._files(grid), grid), grid, partial(merge_with_plan, plan=plan, decode=_decode))
 
     @contextmanager
-    def ranged(self, rank: int) -> Iterator[Ranged]:
+    def ranged(self, rank: int, shared: int | None = None) -> Iterator[Ranged]:
         """As `blocks.ranged.ranged_blocks`; ids are read by executors, and the grid is that which was published."""
         layout = Layout(Cuts(self._cuts(USERS), self._cuts(ITEMS)), self._bounds)
         ids = self.spark.sparkContext.union([self._ids(USERS, layout), self._ids(ITEMS, layout)])

@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from recsys_spark.blocks.build import Graphs, all_pieces, blocks_of, gather, merged, row_bytes
 from recsys_spark.blocks.encoded import EncodedRatings
-from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block
+from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block, other
 from recsys_spark.blocks.named import Answer, Ask, Known, Own, answers, merge_named, names
 from recsys_spark.blocks.partition import ROW_COST, balanced_bounds
 from recsys_spark.blocks.pieces import Piece
@@ -61,12 +61,14 @@ def ranged_blocks(
     grid: tuple[int, int],
     graphs: Graphs | None = None,
     rank: int = 0,
+    shared: int | None = None,
 ) -> Iterator[Ranged]:
     """Blocks for rows that are routed; parameters and errors as `build.plan_blocks`.
 
     Parameters
     ----------
     rank : of the rows; where the grid is not given there are as many blocks as their memory asks for
+    shared : a side whose rows are not routed, and ask for none
     """
     sides = []
     for side in (USERS, ITEMS):
@@ -74,7 +76,7 @@ def ranged_blocks(
         rows = features.get(side)
         if rows is not None:
             _check_features(rows, SIDE_NAMES[side])
-        blocks = blocks_of(ratings, grid[side], 1 - side, row_bytes(rank))
+        blocks = blocks_of(ratings, grid[side], other(side), 0 if shared == other(side) else row_bytes(rank))
         sides.append(cut_side(ratings, side, rows, n_features[side], blocks))
     cuts = Cuts(sides[USERS], sides[ITEMS])
     with number_rows(all_pieces(ratings, features, partial(_given, cuts), graphs or {}), cuts) as found:

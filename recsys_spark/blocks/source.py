@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pyspark.core.broadcast import Broadcast
     from pyspark.sql import DataFrame, SparkSession
 
+ROUTED = ("mixed", "shuffle")
+"""Exchanges of fits in which no process is to hold all ids."""
+
 
 class BlockSource(Protocol):
     """Blocks that are made when a fit has chosen how it runs."""
@@ -30,8 +33,8 @@ class BlockSource(Protocol):
         """How many training ratings there are."""
 
     @property
-    def rows(self) -> int:
-        """How many rows both sides have, about; no id comes to the driver that was not there."""
+    def rows(self) -> tuple[int, int]:
+        """How many users and items there are, about; no id comes to the driver that was not there."""
 
     @property
     def plan(self) -> Plan:
@@ -40,8 +43,8 @@ class BlockSource(Protocol):
     def records(self, plan: Broadcast[Plan]) -> RDD[tuple[int, Block]]:
         """As `build.block_records`."""
 
-    def ranged(self, rank: int) -> AbstractContextManager[Ranged]:
-        """As `ranged.ranged_blocks`, for rows of that rank."""
+    def ranged(self, rank: int, shared: int | None = None) -> AbstractContextManager[Ranged]:
+        """As `ranged.ranged_blocks`, for rows of that rank, those of the side ``shared`` not routed."""
 
 
 class TableBlocks:
@@ -64,11 +67,12 @@ class TableBlocks:
             _ = self.plan
 
     @cached_property
-    def rows(self) -> int:
+    def rows(self) -> tuple[int, int]:
         """See `BlockSource`; of ids with ratings where they have to be counted."""
         if self._encoded.tallied:
-            return len(self.plan.user.ids) + len(self.plan.item.ids)
-        return sum(self._encoded.tallies(side).count() for side in (USERS, ITEMS))
+            return len(self.plan.user.ids), len(self.plan.item.ids)
+        users, items = (self._encoded.tallies(side).count() for side in (USERS, ITEMS))
+        return users, items
 
     @cached_property
     def plan(self) -> Plan:
@@ -79,6 +83,6 @@ class TableBlocks:
         """See `BlockSource`."""
         return block_records(self._encoded, self.features, plan, self._graphs)
 
-    def ranged(self, rank: int) -> AbstractContextManager[Ranged]:
+    def ranged(self, rank: int, shared: int | None = None) -> AbstractContextManager[Ranged]:
         """See `BlockSource`."""
-        return ranged_blocks(self._encoded, self.features, self._n_features, self._grid, self._graphs, rank)
+        return ranged_blocks(self._encoded, self.features, self._n_features, self._grid, self._graphs, rank, shared)

@@ -145,8 +145,10 @@ class FitSettings(Section):
     execution: Literal["auto", "stages", "task"] = Field(
         "auto", description="stages, task (inside one Spark task: for small data) or auto"
     )
-    exchange: Literal["auto", "broadcast", "shuffle"] = Field(
-        "auto", description="broadcast (rows go to blocks through the driver), shuffle (from block to block) or auto"
+    exchange: Literal["auto", "broadcast", "mixed", "shuffle"] = Field(
+        "auto",
+        description="broadcast (rows go to blocks through the driver), shuffle (from block to block), mixed (through "
+        "the driver those of the side that has fewer) or auto",
     )
     checkpoint_every: int = Field(
         10, ge=0, description="iterations between checkpoints, from which a fit that was cut short goes on; 0: none"

@@ -20,7 +20,7 @@ from recsys_spark.als.settings import AlsSettings
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
 from recsys_spark.blocks.published import PublishedBlocks
-from recsys_spark.blocks.source import BlockSource, TableBlocks
+from recsys_spark.blocks.source import ROUTED, BlockSource, TableBlocks
 from recsys_spark.errors import ConfigError, DataError
 from recsys_spark.features.columns import FeatureColumn, check_columns
 from recsys_spark.features.graph import table_graph
@@ -292,7 +292,7 @@ class BlockALS(Estimator[BlockALSModel], BlockAlsParams, MLReadable["BlockALS"],
     def _encoded(self, dataset: DataFrame, ratings: DataFrame) -> EncodedRatings:
         """The ratings, read once; DataError that names the column of rows that cannot be used."""
         try:
-            return EncodedRatings(ratings, limit=0 if self.getExchange() == "shuffle" else None)
+            return EncodedRatings(ratings, limit=0 if self.getExchange() in ROUTED else None)
         except DataError as problem:
             raise offence(dataset, self._wanted()) or problem from None
 

@@ -44,8 +44,8 @@ class BlockALSModel(Recommends, Model, BlockAlsModelParams, MLWritable, MLReadab
     Attributes
     ----------
     trained : FittedModel or SpreadModel
-        What the fit left behind. With exchange ``shuffle`` no process holds its rows: factors, saving and `transform`
-        leave them where they are, all else brings them to the driver.
+        What the fit left behind. With exchange ``shuffle`` or ``mixed`` no process holds its rows: factors, saving and
+        `transform` leave them where they are, all else brings them to the driver.
     """
 
     def __init__(self, fitted: FittedModel | SpreadModel) -> None:

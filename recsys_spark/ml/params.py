@@ -188,13 +188,14 @@ class BlockAlsParams(AlsParams, BlockAlsModelParams, HasValidationIndicatorCol):
     exchange: Param[str] = make_param(
         "exchange",
         "how rows reach the blocks that refer to them: broadcast (all of them, through the driver), shuffle (each "
-        "block gets what it needs; needs a checkpointDir), auto (by size); it never changes the result",
-        one_of("auto", "broadcast", "shuffle"),
+        "block gets what it needs; needs a checkpointDir), mixed (shuffle, but broadcast for the side that has fewer "
+        "rows), auto (by size); it never changes the result",
+        one_of("auto", "broadcast", "mixed", "shuffle"),
     )
     checkpointDir: Param[str] = make_param(
         "checkpointDir",
         "path or URI for checkpoints, from which a fit that was cut short goes on, and for the rows of models whose "
-        "exchange was shuffle",
+        "exchange was shuffle or mixed",
         TypeConverters.toString,
     )
     clip: Param[list] = make_param(
@@ -221,7 +222,7 @@ class BlockAlsParams(AlsParams, BlockAlsModelParams, HasValidationIndicatorCol):
         return self.getOrDefault(self.execution)
 
     def getExchange(self) -> str:
-        """How rows reach blocks: auto, broadcast or shuffle."""
+        """How rows reach blocks: auto, broadcast, mixed or shuffle."""
         return self.getOrDefault(self.exchange)
 
     def settings(self) -> AlsSettings:

@@ -65,7 +65,8 @@ def fit(watch, routed=False, given=None):
     with ratings, contextlib.ExitStack() as opened:
         if routed:
             layout, records, _ = opened.enter_context(ranged_blocks(ratings, tables, widths, (3, 3)))
-            executor = RoutedStages(spark, layout, records, "routed", tempfile.mkdtemp() + "/model", settings.rank)
+            home, shared = tempfile.mkdtemp() + "/model", (ITEMS,) if sys.argv[2] == "mixed" else ()
+            executor = RoutedStages(spark, layout, records, "routed", home, settings.rank, shared)
         else:
             plan = sc.broadcast(plan_blocks(ratings, tables, widths, (3, 3)))
             executor = Stages(sc, plan.value, block_records(ratings, tables, plan), "cluster")
@@ -73,7 +74,7 @@ def fit(watch, routed=False, given=None):
         model = train(executor, settings, p.columns, watch=watch)
         return bits(model.gathered(spark) if routed else model)
 
-routed = sys.argv[2] == "routed"
+routed = sys.argv[2] != "broadcast"
 found = {"one process": bits(train(p.executor(), settings, p.columns)), "killed": fit(kill, routed)}
 if not routed:
     found["undisturbed"] = fit(None, given=spark.createDataFrame(p.ratings).repartition(4))
@@ -81,7 +82,9 @@ print(json.dumps({"bits": found, "killed": sorted(killed), "left": len(sc._jsc.g
 """
 
 
-@pytest.mark.parametrize("exchange", ["broadcast", pytest.param("routed", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "exchange", ["broadcast", *(pytest.param(e, marks=pytest.mark.slow) for e in ("routed", "mixed"))]
+)
 def test_the_same_bits_when_tasks_move_and_workers_and_an_executor_die(
     run_cluster_script: Callable[..., Any], exchange: str
 ) -> None:

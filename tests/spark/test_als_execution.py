@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,7 +24,7 @@ from recsys_spark.als.spread import SpreadModel
 from recsys_spark.blocks.source import BlockSource
 from recsys_spark.errors import ConfigError, DataError, FitError
 from recsys_spark.ml.model import BlockALSModel
-from recsys_spark.ml.running import How, way_of
+from recsys_spark.ml.running import How, exchange_by_size, way_of
 
 PARAMS: dict[str, Any] = {
     "rank": 3, "maxIter": 4, "validationIndicatorCol": "held_out", "patience": 9,
@@ -196,16 +198,40 @@ def test_routed_rows_stay_with_executors_until_they_are_asked_for(
 
 
 def test_the_exchange_follows_from_size_and_place(ratings: DataFrame, caplog: pytest.LogCaptureFixture) -> None:
-    small, large = (cast(BlockSource, SimpleNamespace(ratings=100, rows=rows)) for rows in (18, 40_000_000))
+    small, large = (cast(BlockSource, SimpleNamespace(ratings=100, rows=rows)) for rows in ((9, 9), (40_000_000, 9)))
 
     def way(source: BlockSource, execution: str = "auto", exchange: str = "auto", root: str | None = "/there") -> str:
         return way_of(How(execution, exchange, root, 10), source, 32, 2)
 
     assert way(small) == way(large, "task") == way(small, "task", "shuffle") == "task"
     assert way(small, "stages") == way(large, exchange="broadcast") == "broadcast"
-    assert way(large) == way(small, exchange="shuffle") == "shuffle"
+    assert way(large) == way(small, exchange="mixed") == "mixed"
+    assert way(large, exchange="shuffle") == way(small, exchange="shuffle") == "shuffle"
     with caplog.at_level(logging.WARNING, "recsys_spark"):
         assert way(large, root=None) == "broadcast"
     assert "with a checkpointDir they would be routed" in caplog.text
-    with pytest.raises(ConfigError, match="exchange is shuffle: .* set checkpointDir"):
-        way(small, exchange="shuffle", root=None)
+    for exchange in ("mixed", "shuffle"):
+        with pytest.raises(ConfigError, match=f"exchange is {exchange}: .* set checkpointDir"):
+            way(small, exchange=exchange, root=None)
+
+
+def test_auto_broadcasts_what_the_driver_and_its_results_have_room_for() -> None:
+    of_rank = partial(exchange_by_size, rank=31)  # 128 bytes a row
+    assert of_rank((4 << 20, 4 << 20)) == "broadcast"  # a GiB in all
+    assert of_rank((4 << 20, 4 << 20), results=1 << 30) == "broadcast"
+    assert of_rank((8 << 20, 4 << 20), results=1 << 30) == "mixed"  # one side is a GiB
+    assert of_rank((8 << 20, 8 << 20), results=1 << 30) == "shuffle"
+    assert of_rank((1 << 30, 16 << 20)) == of_rank((16 << 20, 1 << 30)) == "mixed"
+    assert of_rank((1 << 30, 17 << 20)) == "shuffle"
+
+
+def test_many_users_are_routed_beside_few_items(
+    spark: SparkSession, ratings: DataFrame, on_stages: BlockALSModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = persisted(spark)
+    with caplog.at_level(logging.INFO, "recsys_spark"):
+        model = estimator(spark, exchange="mixed", checkpointDir=f"{tmp_path}/kept").fit(ratings)
+    assert re.search("rows go from block to block, but (user|item)s' are broadcast", caplog.text)
+    assert persisted(spark) <= before
+    assert isinstance(model.trained, SpreadModel)
+    assert bits(model) == bits(on_stages)

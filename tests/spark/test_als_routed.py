@@ -16,7 +16,7 @@ from fit_bits import bits
 from problems import Problem, problem
 from recsys_spark.als import adding
 from recsys_spark.als.checkpoint import LakeCheckpoints
-from recsys_spark.als.messages import Kind
+from recsys_spark.als.messages import Kind, Message
 from recsys_spark.als.model import FittedModel
 from recsys_spark.als.routed import RoutedStages
 from recsys_spark.als.settings import AlsSettings, SideSettings, UnobservedSettings
@@ -39,7 +39,7 @@ def routed(spark: SparkSession, tmp_path: Path) -> Iterator[Callable[..., Routed
     """Makes executors that route rows; closes them."""
     numbers = itertools.count()
 
-    def make(p: Problem, grid: tuple[int, int] = (2, 3), rank: int = 3) -> RoutedStages:
+    def make(p: Problem, grid: tuple[int, int] = (2, 3), rank: int = 3, shared: tuple[int, ...] = ()) -> RoutedStages:
         ratings = EncodedRatings(spark.createDataFrame(p.ratings).repartition(3), limit=0)
         tables = {s: spark.createDataFrame(t) for s, t in ((USERS, p.user_features), (ITEMS, p.item_features))}
         graphs = {side: spark.createDataFrame(table) for side, table in p.graphs.items()}
@@ -47,7 +47,7 @@ def routed(spark: SparkSession, tmp_path: Path) -> Iterator[Callable[..., Routed
         opened.enter_context(ratings)
         layout, records, _ = opened.enter_context(ranged_blocks(ratings, tables, widths, grid, graphs))
         name = f"routed-{next(numbers)}"
-        executor = RoutedStages(spark, layout, records, name, f"{tmp_path}/model-{name}", rank)
+        executor = RoutedStages(spark, layout, records, name, f"{tmp_path}/model-{name}", rank, shared)
         opened.callback(executor.close)
         return executor
 
@@ -78,9 +78,12 @@ def test_sums_are_added_on_executors(routed: Any, gathered: Any, monkeypatch: py
     )
 
 
-@pytest.mark.parametrize("nonnegative", [pytest.param(False, marks=SLOW), True])
+@pytest.mark.parametrize(
+    ("nonnegative", "shared"),
+    [pytest.param(False, (), marks=SLOW), (True, ()), (True, (ITEMS,)), pytest.param(False, (USERS,), marks=SLOW)],
+)
 def test_graphs_unobserved_cells_and_static_biases_through_routes(
-    routed: Any, gathered: Any, nonnegative: bool
+    routed: Any, gathered: Any, nonnegative: bool, shared: tuple[int, ...]
 ) -> None:
     side = SIDE.model_copy(update={"graph": 0.7, "bias": "static" if nonnegative else "learned"})
     unobserved = UnobservedSettings(weight=0.2, target=2.0)
@@ -89,7 +92,52 @@ def test_graphs_unobserved_cells_and_static_biases_through_routes(
     )
     c = TermsCase(settings, weighted=False)
     alone = c.run()
-    assert bits(gathered(train(routed(c.problem, (3, 2)), settings, c.problem.columns))) == bits(alone)
+    assert bits(gathered(train(routed(c.problem, (3, 2), shared=shared), settings, c.problem.columns))) == bits(alone)
+
+
+def test_a_side_that_is_shared_is_not_routed(routed: Any, gathered: Any, spark: SparkSession, tmp_path: Path) -> None:
+    p = problem()
+    executor = routed(p, shared=(ITEMS,))
+    kinds: set[tuple[int, Kind]] = set()
+    held: list[int] = []
+
+    def look(event: object) -> None:
+        if isinstance(event, HalfStep):
+            rows = executor._links[executor._latest[event.side]].rows
+            found = rows.map(lambda e: e[1][1]).filter(lambda m: isinstance(m, Message)).collect()
+            kinds.update((event.side, m.kind) for m in found)
+            held.append(len(executor._shared._held))
+
+    kept = LakeCheckpoints(spark, f"{tmp_path}/kept", 1, save_spread_uri, load_spread_uri)
+    settings = SETTINGS.model_copy(update={"max_iter": 4})
+    model = train(executor, settings, p.columns, watch=look, checkpoints=kept)
+    assert kinds == {(USERS, Kind.MINE), (USERS, Kind.ACROSS), (ITEMS, Kind.MINE)}
+    assert max(held) <= 3  # those that led to a checkpoint go with it
+    assert bits(gathered(model)) == bits(train(p.executor(), settings, p.columns))
+    last = [executor._shared.of(number) for number in executor._shared._held]
+    assert last
+    executor.close()
+    assert not any(broadcast._jbroadcast.isValid() for broadcast in last)
+
+
+def test_shared_rows_that_got_lost_on_their_way_to_the_driver_are_made_again(routed: Any, gathered: Any) -> None:
+    p = problem()
+    executor = routed(p, shared=(ITEMS,))
+    send, times = executor._send, []
+
+    def lose_once(work: Any, *args: Any) -> Any:
+        link, found = send(work, *args)
+        if work.side == ITEMS and work.needs:
+            times.append(1)
+            if len(times) == 2:
+                kept = link.rows.filter(lambda e: getattr(e[1][1], "kind", None) != Kind.MINE)
+                return link._replace(rows=kept), found
+        return link, found
+
+    executor._send = lose_once
+    model = train(executor, SETTINGS, p.columns)
+    assert len(times) > SETTINGS.max_iter
+    assert bits(gathered(model)) == bits(train(p.executor(), SETTINGS, p.columns))
 
 
 @SLOW

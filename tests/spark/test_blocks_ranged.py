@@ -135,8 +135,8 @@ def little_room(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def test_what_comes_to_the_driver_does_not_grow_with_the_ids(
     spark: SparkSession, little_room: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fit(users: int, exchange: str) -> BlockALSModel:
-        numbers = (f"pmod(id, {users}) * 1000003 as user", f"pmod(id * 7, {users}) * 11 as item")
+    def fit(users: int, exchange: str, items: int | None = None) -> BlockALSModel:
+        numbers = (f"pmod(id, {users}) * 1000003 as user", f"pmod(id * 7, {items or users}) * 11 as item")
         made = spark.range(0, 2 * users, 1, 4).selectExpr(*numbers, "1f + id % 5 as rating")
         tables = made.selectExpr("user as id", "array(0) as indices", "array(1f) as values").dropDuplicates(["id"])
         als = BlockALS(
@@ -152,6 +152,7 @@ def test_what_comes_to_the_driver_does_not_grow_with_the_ids(
         patch.setattr(spark.sparkContext, "broadcast", refuse)
         for users in (20_000, 80_000):
             assert len(fit(users, "shuffle").trained.user) == users
+    assert len(fit(80_000, "mixed", items=100).trained.user) == 80_000
     with pytest.raises(Exception, match=RESULTS):
         fit(20_000, "broadcast")
 

@@ -116,7 +116,7 @@ def test_one_two_and_seven_blocks_a_side_train_the_same_bits(
     from recsys_spark.blocks import job as blocks_job
 
     fitted = []
-    for n, exchange in ((1, "auto"), (2, "shuffle"), (7, "auto")):
+    for n, exchange in ((1, "auto"), (2, "shuffle"), (7, "mixed")):
         grid = (f"blocks.users={n}", f"blocks.items={n}", f"fit.exchange={exchange}")
         settings = settings_for(folder, *grid, "tracking.enabled=false")
         assert blocks_job.run(spark, settings, ARGS).metrics["user_blocks"] == n

@@ -22,6 +22,7 @@ from recsys_spark.benchmark.estimate import (
 )
 from recsys_spark.blocks.build import MAX_VIEW
 from recsys_spark.errors import ConfigError
+from recsys_spark.ml.running import BROADCAST_LIMIT
 
 SMALL = Data(users=200_000, items=90_000, ratings=30e6, rank=32)
 HUGE = Data(users=1e9, items=1e7, ratings=1e11, rank=32)
@@ -64,7 +65,16 @@ def test_small_data_is_broadcast_and_large_data_routed():
         "Parquet",
         "products",
     ]
-    assert [s.way for s in huge.values()] == ["ids on executors", "shuffle", "shuffle", "direct", "Parquet", "products"]
+    assert [s.way for s in huge.values()] == [
+        "ids on executors",
+        "shuffle",
+        "broadcast",  # of items, which are few enough
+        "direct",
+        "Parquet",
+        "products",
+    ]
+    many_items = Data(users=1e9, items=1e9, ratings=1e11, rank=32)
+    assert [s.way for s in ways(many_items, LARGE).values()][1:3] == ["shuffle", "shuffle"]
     wide = Data(users=1e9, items=1e7, ratings=1e11, rank=128, features=50)
     assert ways(wide, LARGE)["projections"].way == "gradients"
 
@@ -76,9 +86,10 @@ def test_blocks_are_as_many_as_cores_files_and_views_ask_for():
     three = Data(users=1e6, items=1e5, ratings=2.5 * (512 << 20) / 12, rank=8)
     assert blocks_of(three, LAPTOP) == (4, 4)  # not a round in which one core has nothing to do
     views = math.ceil(HUGE.ratings * HUGE.row / MAX_VIEW)
-    assert blocks_of(HUGE, LARGE) == (views, views)
+    assert blocks_of(HUGE, LARGE) == (LARGE.tasks, views)
     for stage in ways(HUGE, LARGE).values():
-        assert stage.memory <= 2 * MAX_VIEW, stage.name
+        most = BROADCAST_LIMIT if stage.way == "broadcast" else MAX_VIEW
+        assert stage.memory <= 2 * most, stage.name
     fewer_items = Data(users=1e9, items=1e6, ratings=1e11, rank=32)
     assert blocks_of(fewer_items, LARGE) == (LARGE.tasks, views)
 
@@ -136,6 +147,6 @@ def test_the_command_prints_the_table_or_writes_it_into_a_page(tmp_path: Path, c
     assert estimate.main(asked) == 0
     told = capsys.readouterr().out
     assert "1,000,000,000 users × 10,000,000 items, 100,000,000,000 ratings, rank 32" in told
-    assert "| users' half-sweep | shuffle |" in told
+    assert "| users' half-sweep | broadcast |" in told
     assert estimate.main([*asked, "--write", str(page)]) == 0
     assert told in page.read_text(encoding="utf-8")
