@@ -15,7 +15,7 @@ A side of few rows may be shared instead: after each pass over it the driver gat
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,7 +29,7 @@ from recsys_spark.als.messages import Lost
 from recsys_spark.als.meter import Done
 from recsys_spark.als.model import FitFacts, FittedModel, SideFacts
 from recsys_spark.als.routed_rows import given_rows, rows_frame
-from recsys_spark.als.shared import Part, SharedRows
+from recsys_spark.als.shared import SharedRows
 from recsys_spark.als.spread import SpreadModel, load_spread_uri, save_spread_uri, spread
 from recsys_spark.als.stages import Resident, remove_shuffle
 from recsys_spark.als.work import Needs, Rows
@@ -72,8 +72,8 @@ class RoutedStages(Executor[SpreadModel]):
     home : str
         Path or URI, on storage that all executors reach, that the model is written to; holds nothing yet.
     rank : int
-    shared : sides
-        Whose rows go to the other side's blocks by way of the driver; their number is one that every task can hold.
+    shared : USERS or ITEMS, optional
+        The side whose rows go to the other's blocks by way of the driver; their number is one that every task can hold.
     """
 
     forgets = True
@@ -86,7 +86,7 @@ class RoutedStages(Executor[SpreadModel]):
         fit: str,
         home: str,
         rank: int,
-        shared: Collection[int] = (),
+        shared: int | None = None,
     ) -> None:
         from pyspark import StorageLevel
 
@@ -99,8 +99,8 @@ class RoutedStages(Executor[SpreadModel]):
         self._made: list[RDD[Any]] = []
         self._read_back = 0  # how many of those were made before rows were last read back
         self._count = 0
-        self._shared = SharedRows(self._sc, shared)
-        lay_out = partial(tasks.lay_out, layout=layout, shared=self._shared.sides)
+        self._shared_side, self._shared = shared, SharedRows(self._sc)
+        lay_out = partial(tasks.lay_out, layout=layout, shared=shared)
         self._resident = Resident(self._sc, records, fit, lay_out)
         wanted = self._resident.handles.mapPartitions(tasks.wanted)
         self._routes: RDD[Any] = wanted.partitionBy(layout.grid.partitions, int)
@@ -195,7 +195,7 @@ class RoutedStages(Executor[SpreadModel]):
     def _pass(self, side: int, task: Work[Any], needs: Needs, slots: Iterable[int]) -> tasks.Pass:
         # What needs no rows does not need its biases either, be they fixed or not.
         fixed = side in self._fixed and bool(needs)
-        across = Needs.OTHER in needs and other(side) in self._shared.sides
+        across = Needs.OTHER in needs and other(side) == self._shared_side
         shared = self._shared.of(self._latest[other(side)]) if across else None
         return tasks.Pass(
             self._resident.fit, self._layout, frozenset(slots), side, task, needs, fixed, self._rank, shared
@@ -211,7 +211,7 @@ class RoutedStages(Executor[SpreadModel]):
     def _rows_of(self, side: int, inputs: Iterable[int]) -> list[RDD[Any]]:
         """What links sent to a side's blocks."""
         links = (self._links[number] for number in inputs)
-        return [link.rows for link in links if link.work.side == side or link.work.side not in self._shared.sides]
+        return [link.rows for link in links if link.work.side == side or link.work.side != self._shared_side]
 
     def _settle(
         self, side: int, task: Work[tuple[Rows, Any]], needs: Needs, given: RDD[Any] | None = None
@@ -226,9 +226,9 @@ class RoutedStages(Executor[SpreadModel]):
 
         found: list[Any] = self._whole(send)
         self._latest[side] = number
-        if side in self._shared.sides:
+        if side == self._shared_side:
             with self.meter.during("exchange"):
-                self.meter.moved += 2 * self._shared.publish(side, number, self._parts(side, number))
+                self.meter.moved += 2 * self._shared.publish(number, self._read(number, tasks.parts))
         return found
 
     def _send(self, work: tasks.Pass, inputs: tuple[int, ...], given: RDD[Any] | None) -> tuple[_Link, list[Any]]:
@@ -247,16 +247,15 @@ class RoutedStages(Executor[SpreadModel]):
                 break
         return _Link(work, inputs, given, rows), found
 
-    def _parts(self, side: int, number: int) -> list[Part]:
-        """A link's rows, on the driver."""
-        slots = self._resident.slots[side]
-        task = partial(tasks.parts, slots=frozenset(slots))
+    def _made_by(self, number: int) -> RDD[Any]:
+        """A link's rows, with the indexes of their blocks."""
+        return self._beside(self._routes, [self._links[number].rows])
 
-        def gathered() -> list[Any]:
-            joined = self._beside(self._routes, self._rows_of(side, [number]))
-            return self._resident.run(joined, task, slots)
-
-        return self._whole(gathered)
+    def _read(self, number: int, task: Callable[..., list[Any]]) -> list[Any]:
+        """What a task finds in a link's rows, all of which are there."""
+        slots = self._resident.slots[self._links[number].work.side]
+        find = partial(task, slots=frozenset(slots))
+        return self._whole(lambda: self._resident.run(self._made_by(number), find, slots))
 
     def _records_of(self, slots: Sequence[int]) -> list[RDD[Any]]:
         """The records of some blocks' partitions."""
@@ -300,10 +299,5 @@ class RoutedStages(Executor[SpreadModel]):
         """(id, factors, bias, count) of a link's rows, or of a saved model's as they are."""
         if not isinstance(taken, int):
             return taken
-        slots = self._resident.slots[side]
-
-        def tables() -> RDD[Any]:
-            return self._beside(self._routes, self._rows_of(side, [taken]))
-
-        self._whole(lambda: self._resident.run(tables(), partial(tasks.lost, slots=frozenset(slots)), slots))
-        return rows_frame(self._spark, tables(), slots, self._id_type(side))
+        self._read(taken, tasks.lost)
+        return rows_frame(self._spark, self._made_by(taken), self._resident.slots[side], self._id_type(side))

@@ -47,17 +47,17 @@ class Wanted(NamedTuple):
 
 
 def lay_out(
-    records: Iterable[tuple[int, Block]], fit: str, layout: Layout, shared: frozenset[int]
+    records: Iterable[tuple[int, Block]], fit: str, layout: Layout, shared: int | None
 ) -> Iterator[Handle | Wanted]:
     """Leave each (slot, block) as a file on this executor; yields handles, and which rows blocks want of others.
 
-    The other side's rows are not wanted of its blocks where it is among the ``shared`` ones.
+    Rows of the ``shared`` side are not wanted of its blocks by those of the other.
     """
     store = BlockStore.here(fit)
     for slot, block in records:
         yield store.put(slot, block)
         for source, route in routes_to(slot, block, layout):
-            if not (route.across and other(block.side) in shared):
+            if not (route.across and other(block.side) == shared):
                 yield Wanted(layout.grid.partition(source), source, route)
         # Copies: the block's memory is not to be held by what is kept of it.
         index = Index(block.start, np.array(block.packed_ids), block.ratings.row_weights())
@@ -115,13 +115,6 @@ def only(partition: int, records: Iterable[Any], partitions: frozenset[int]) -> 
     return records if partition in partitions else ()
 
 
-def lost(elements: Iterable[Any], slots: frozenset[int]) -> list[Lost]:
-    """Which of some blocks' rows are not there."""
-    inbox = Inbox(elements)
-    known = ((slot, index) for slot, index in inbox.indexes.items() if slot in slots)
-    return [Lost(slot) for slot, i in known if len(inbox.mine(slot, i.start).biases) != len(i.counts)]
-
-
 def parts(elements: Iterable[Any], slots: frozenset[int]) -> list[Part | Lost]:
     """Some blocks' rows as they are."""
     inbox = Inbox(elements)
@@ -131,6 +124,11 @@ def parts(elements: Iterable[Any], slots: frozenset[int]) -> list[Part | Lost]:
             rows = inbox.rows(slot, Kind.MINE)
             found.append(Part(index.start, rows) if len(rows) == len(index.counts) else Lost(slot))
     return found
+
+
+def lost(elements: Iterable[Any], slots: frozenset[int]) -> list[Lost]:
+    """Which of some blocks' rows are not there."""
+    return [found for found in parts(elements, slots) if isinstance(found, Lost)]
 
 
 def id_of(elements: Iterable[Any], slot: int, row: int) -> list[Any]:

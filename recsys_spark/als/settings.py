@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 RegMode = Literal["constant", "weighted", "inverse_sqrt"]
 BiasMode = Literal["learned", "static", "none"]
+Exchange = Literal["broadcast", "mixed", "shuffle"]
 
 
 class _Frozen(BaseModel):

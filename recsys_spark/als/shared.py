@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,26 +22,23 @@ class Part(NamedTuple):
 
 
 class SharedRows:
-    """Broadcasts of what passes have made of such sides, by the number of the pass.
+    """Broadcasts of what passes have made of such a side, by the number of the pass.
 
     One is destroyed when no pass that may have to be gone through again has read it; until then it lies on the driver,
     and executors that need it fetch it.
     """
 
-    def __init__(self, sc: SparkContext, sides: Collection[int]) -> None:
-        self.sides = frozenset(sides)
+    def __init__(self, sc: SparkContext) -> None:
         self._sc = sc
-        self._held: dict[int, Broadcast[F32]] = {}
-        self._latest: dict[int, int] = {}
+        self._held: dict[int, Broadcast[F32]] = {}  # in order
 
-    def publish(self, side: int, number: int, parts: Sequence[Part]) -> int:
-        """Share what a pass made of a side; returns how many bytes it has."""
+    def publish(self, number: int, parts: Sequence[Part]) -> int:
+        """Share what a pass made of the side; returns how many bytes it has."""
         ordered = sorted(parts, key=lambda part: part.start)
         whole = np.concatenate([part.rows for part in ordered if len(part.rows)])
-        before = self._latest.get(side)
-        if before in self._held:
-            self._held[before].unpersist()
-        self._held[number], self._latest[side] = self._sc.broadcast(whole), number
+        if self._held:
+            next(reversed(self._held.values())).unpersist()
+        self._held[number] = self._sc.broadcast(whole)
         return whole.nbytes
 
     def of(self, number: int) -> Broadcast[F32]:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from recsys_spark.als.settings import AlsSettings
+from recsys_spark.als.settings import AlsSettings, Exchange
 from recsys_spark.config import GraphSpec
 
 Kind = Literal["blockals", "pyspark", "cmfrec", "implicit"]
-Exchange = Literal["broadcast", "mixed", "shuffle"]
 Source = Literal["parquet", "derived"]
 
 KNOWN, TEST = "known", "test"
 """Tables of the benchmark's data: (user, item, rating, held_out) of training and validation; (user, item, rating)."""
 HELD_OUT = "held_out"
 TOP_N = 10
-EXCHANGES: tuple[Exchange, ...] = ("broadcast", "mixed", "shuffle")
+EXCHANGES: tuple[Exchange, ...] = get_args(Exchange)
 PHASES = ("compute", "exchange", "driver", "spark")
 """Of an iteration's seconds, as a fit's history has them."""
 
@@ -60,7 +59,7 @@ class Plan(_Message):
     offset: Literal["none", "mean", "biases"] = "none"
     reg: float | None = None
     spark: SparkChoice = SparkChoice(blocks=10, cache=False)
-    exchange: Literal["auto"] | Exchange = "auto"
+    exchange: Literal["auto", Exchange] = "auto"
 
 
 class FitOrder(_Message):

@@ -12,9 +12,9 @@ from pyspark.sql import functions as F
 
 from recsys_spark import lake, schema
 from recsys_spark.blocks.encoded import EncodedRatings
-from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, smaller_side
+from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
 from recsys_spark.blocks.published import ENTRIES, plan_ids, ranged_ids, write_blocks
-from recsys_spark.blocks.source import ROUTED, TableBlocks
+from recsys_spark.blocks.source import ROUTED, TableBlocks, shared_side
 from recsys_spark.cli import JobResult
 from recsys_spark.config import GraphSpec, Settings, step_root
 from recsys_spark.features.columns import FeatureColumn
@@ -84,8 +84,7 @@ def _write(
         source = TableBlocks(encoded, tables, (len(columns[USERS]), len(columns[ITEMS])), grid, graphs)
         write = partial(write_blocks, spark, draft, columns=(columns[USERS], columns[ITEMS]))
         if apart:
-            shared = smaller_side(source.rows) if settings.fit.exchange == "mixed" else None
-            with source.ranged(settings.train.rank, shared) as found:
+            with source.ranged(settings.train.rank, shared_side(settings.fit.exchange, source)) as found:
                 ids = (ranged_ids(spark, found, USERS), ranged_ids(spark, found, ITEMS))
                 extra = write(found.records, found.layout.bounds, ids)
         else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from recsys_spark.blocks.build import Graphs, block_records, plan_blocks
 from recsys_spark.blocks.encoded import EncodedRatings
-from recsys_spark.blocks.layout import ITEMS, USERS, Block
+from recsys_spark.blocks.layout import ITEMS, USERS, Block, smaller_side
 from recsys_spark.blocks.plan import Plan
 from recsys_spark.blocks.ranged import Ranged, ranged_blocks
 
@@ -45,6 +45,11 @@ class BlockSource(Protocol):
 
     def ranged(self, rank: int, shared: int | None = None) -> AbstractContextManager[Ranged]:
         """As `ranged.ranged_blocks`, for rows of that rank, those of the side ``shared`` not routed."""
+
+
+def shared_side(exchange: str, source: BlockSource) -> int | None:
+    """The side whose rows are broadcast beside routed ones in an exchange, if there is one."""
+    return smaller_side(source.rows) if exchange == "mixed" else None
 
 
 class TableBlocks:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from recsys_spark.als.settings import AlsSettings
+from recsys_spark.als.settings import AlsSettings, Exchange
 from recsys_spark.config.benchmark import BenchmarkSettings
 from recsys_spark.config.daily import RetrainSettings, ScoreSettings
 from recsys_spark.config.section import Section
@@ -145,7 +145,7 @@ class FitSettings(Section):
     execution: Literal["auto", "stages", "task"] = Field(
         "auto", description="stages, task (inside one Spark task: for small data) or auto"
     )
-    exchange: Literal["auto", "broadcast", "mixed", "shuffle"] = Field(
+    exchange: Literal["auto", Exchange] = Field(
         "auto",
         description="broadcast (rows go to blocks through the driver), shuffle (from block to block), mixed (through "
         "the driver those of the side that has fewer) or auto",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import ValidationError
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasValidationIndicatorCol, HasWeightCol
 
-from recsys_spark.als.settings import AlsSettings, SideSettings
+from recsys_spark.als.settings import AlsSettings, Exchange, SideSettings
 from recsys_spark.errors import ConfigError
 from recsys_spark.ml.spark_params import AlsModelParams, AlsParams, make_param, one_of
 
@@ -190,7 +190,7 @@ class BlockAlsParams(AlsParams, BlockAlsModelParams, HasValidationIndicatorCol):
         "how rows reach the blocks that refer to them: broadcast (all of them, through the driver), shuffle (each "
         "block gets what it needs; needs a checkpointDir), mixed (shuffle, but broadcast for the side that has fewer "
         "rows), auto (by size); it never changes the result",
-        one_of("auto", "broadcast", "mixed", "shuffle"),
+        one_of(AUTO, *get_args(Exchange)),
     )
     checkpointDir: Param[str] = make_param(
         "checkpointDir",

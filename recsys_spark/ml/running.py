@@ -12,13 +12,13 @@ from recsys_spark.als.checkpoint import LakeCheckpoints
 from recsys_spark.als.intask import fit_in_task, worth_a_task
 from recsys_spark.als.model import FittedModel
 from recsys_spark.als.routed import RoutedStages
-from recsys_spark.als.settings import AlsSettings
+from recsys_spark.als.settings import AlsSettings, Exchange
 from recsys_spark.als.spread import SpreadModel, load_spread_uri, save_spread_uri
 from recsys_spark.als.stages import Stages
 from recsys_spark.als.train import Columns, train
 from recsys_spark.blocks.build import row_bytes
-from recsys_spark.blocks.layout import SIDE_NAMES, smaller_side
-from recsys_spark.blocks.source import ROUTED, BlockSource
+from recsys_spark.blocks.layout import SIDE_NAMES
+from recsys_spark.blocks.source import ROUTED, BlockSource, shared_side
 from recsys_spark.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ BROADCAST_LIMIT = 2 << 30
 """Bytes of rows up to which ``auto`` broadcasts them: the driver, and each executor, hold them all."""
 _RESULTS = 0.9
 """The share of spark.driver.maxResultSize that a side's rows may be: they come to the driver as results of tasks."""
-
-Exchange = Literal["broadcast", "mixed", "shuffle"]
 
 
 class How(NamedTuple):
@@ -100,8 +98,7 @@ def run_fit(
     spark = source.spark
     way = way_of(how, source, settings.rank, spark.sparkContext.defaultParallelism, _results(spark))
     if way in ROUTED:
-        through_driver = smaller_side(source.rows) if way == "mixed" else None
-        return _routed(source, settings, columns, initial, how, through_driver)
+        return _routed(source, settings, columns, initial, how, shared_side(way, source))
     if isinstance(initial, SpreadModel):
         initial = initial.gathered(spark)
     shared = spark.sparkContext.broadcast(source.plan)
@@ -126,8 +123,7 @@ def _routed(
     spark, fit = source.spark, uuid.uuid4().hex
     home = f"{(how.root or '').rstrip('/')}/rows-{fit}"
     with source.ranged(settings.rank, shared) as (layout, records, _):
-        whole = () if shared is None else (shared,)
-        routed = RoutedStages(spark, layout, records, fit, home, settings.rank, whole)
+        routed = RoutedStages(spark, layout, records, fit, home, settings.rank, shared)
         try:
             kept = _checkpoints(spark, how, save=save_spread_uri, load=load_spread_uri)
             return train(routed, settings, columns, initial=initial, checkpoints=kept)

@@ -65,7 +65,7 @@ def fit(watch, routed=False, given=None):
     with ratings, contextlib.ExitStack() as opened:
         if routed:
             layout, records, _ = opened.enter_context(ranged_blocks(ratings, tables, widths, (3, 3)))
-            home, shared = tempfile.mkdtemp() + "/model", (ITEMS,) if sys.argv[2] == "mixed" else ()
+            home, shared = tempfile.mkdtemp() + "/model", ITEMS if sys.argv[2] == "mixed" else None
             executor = RoutedStages(spark, layout, records, "routed", home, settings.rank, shared)
         else:
             plan = sc.broadcast(plan_blocks(ratings, tables, widths, (3, 3)))

@@ -39,7 +39,7 @@ def routed(spark: SparkSession, tmp_path: Path) -> Iterator[Callable[..., Routed
     """Makes executors that route rows; closes them."""
     numbers = itertools.count()
 
-    def make(p: Problem, grid: tuple[int, int] = (2, 3), rank: int = 3, shared: tuple[int, ...] = ()) -> RoutedStages:
+    def make(p: Problem, grid: tuple[int, int] = (2, 3), rank: int = 3, shared: int | None = None) -> RoutedStages:
         ratings = EncodedRatings(spark.createDataFrame(p.ratings).repartition(3), limit=0)
         tables = {s: spark.createDataFrame(t) for s, t in ((USERS, p.user_features), (ITEMS, p.item_features))}
         graphs = {side: spark.createDataFrame(table) for side, table in p.graphs.items()}
@@ -80,10 +80,10 @@ def test_sums_are_added_on_executors(routed: Any, gathered: Any, monkeypatch: py
 
 @pytest.mark.parametrize(
     ("nonnegative", "shared"),
-    [pytest.param(False, (), marks=SLOW), (True, ()), (True, (ITEMS,)), pytest.param(False, (USERS,), marks=SLOW)],
+    [pytest.param(False, None, marks=SLOW), (True, None), (True, ITEMS), pytest.param(False, USERS, marks=SLOW)],
 )
 def test_graphs_unobserved_cells_and_static_biases_through_routes(
-    routed: Any, gathered: Any, nonnegative: bool, shared: tuple[int, ...]
+    routed: Any, gathered: Any, nonnegative: bool, shared: int | None
 ) -> None:
     side = SIDE.model_copy(update={"graph": 0.7, "bias": "static" if nonnegative else "learned"})
     unobserved = UnobservedSettings(weight=0.2, target=2.0)
@@ -97,7 +97,7 @@ def test_graphs_unobserved_cells_and_static_biases_through_routes(
 
 def test_a_side_that_is_shared_is_not_routed(routed: Any, gathered: Any, spark: SparkSession, tmp_path: Path) -> None:
     p = problem()
-    executor = routed(p, shared=(ITEMS,))
+    executor = routed(p, shared=ITEMS)
     kinds: set[tuple[int, Kind]] = set()
     held: list[int] = []
 
@@ -122,7 +122,7 @@ def test_a_side_that_is_shared_is_not_routed(routed: Any, gathered: Any, spark: 
 
 def test_shared_rows_that_got_lost_on_their_way_to_the_driver_are_made_again(routed: Any, gathered: Any) -> None:
     p = problem()
-    executor = routed(p, shared=(ITEMS,))
+    executor = routed(p, shared=ITEMS)
     send, times = executor._send, []
 
     def lose_once(work: Any, *args: Any) -> Any:

@@ -240,9 +240,8 @@ def test_weak_scaling_gives_every_executor_as_many_users(asked, tmp_path, monkey
         ("shuffle", 4, 1, 1.0),
     ]
     assert [(exchange, count) for exchange, count, _ in found.weak] == [(s.plan.exchange, s.executors) for s in asked]
-    assert (
-        planned(chosen.benchmark) == 9
-    )  # the three that this machine has no cores for are spared when it comes to them
+    # The three that this machine has no cores for are spared when it comes to them.
+    assert planned(chosen.benchmark) == 9
 
 
 def test_sections_are_chosen(asked, tmp_path):
