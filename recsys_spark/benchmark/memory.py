@@ -12,7 +12,7 @@ from typing import NamedTuple
 from recsys_spark.errors import EnvironmentProblem
 
 PROC = Path("/proc")
-_PAUSE = 30  # times as long as a sample took
+_PAUSE = 30  # times the seconds of a core that a sample took; not those that it waited for one
 
 
 class Sample(NamedTuple):
@@ -77,9 +77,9 @@ class Sampler(threading.Thread):
         """Sample until told to stop."""
         pause = self._interval
         while not self._done.wait(pause):
-            at = time.perf_counter()
+            at, spent = time.perf_counter(), time.thread_time()
             self.samples.append(Sample(at, sum(pss(pid) for pid in process_tree(self._root))))
-            pause = max(self._interval, _PAUSE * (time.perf_counter() - at))
+            pause = max(self._interval, _PAUSE * (time.thread_time() - spent))
 
     def __enter__(self) -> Sampler:
         self.start()

@@ -80,7 +80,7 @@ def test_samples_that_take_long_are_farther_apart(monkeypatch):
     clock = itertools.count()
     monkeypatch.setattr(memory, "process_tree", lambda root: [root])
     monkeypatch.setattr(memory, "pss", lambda pid: 1 << 30)
-    monkeypatch.setattr(memory.time, "perf_counter", lambda: next(clock) / 4)
+    monkeypatch.setattr(memory.time, "thread_time", lambda: next(clock) / 4)
     sampler = Sampler(1, 0.3)
     sampler._done = SimpleNamespace(wait=lambda pause: paused.append(pause) or len(paused) > 2)
     sampler.run()
