@@ -16,7 +16,7 @@ from recsys_spark.kernels.machine import LANES
 from recsys_spark.kernels.rows import F64
 from recsys_spark.kernels.scratch import Scratch
 from recsys_spark.kernels.solve import solve_wide
-from recsys_spark.kernels.uncounted import put
+from recsys_spark.kernels.tile import put
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -42,7 +42,7 @@ def profile_rows(learned: bool, lanes: tuple[int, ...], s: Scratch) -> None:
 def profiled(
     lane: int, lam_bias: float, rank: int, learned: bool, lanes: tuple[int, ...], s: Scratch, out: F64
 ) -> None:
-    """Upper triangle of a lane's M by rows, into ``out`` (size (size + 1) / 2,), after `profile_rows`."""
+    """Upper triangle of a lane's M by rows, into ``out`` (≥ size (size + 1) / 2 + 8,), after `profile_rows`."""
     size = rank + 1 if learned else rank
     lam = s.lam[lane]
     at = 0
@@ -50,11 +50,12 @@ def profiled(
         solve_wide(lane, lam_bias, rank, learned, len(lanes), s)
         profiled_precision(s.system, size, lam, lam_bias, rank, s.inner, s.outer)
         for a in range(size):
-            put(out, at, s.outer[a], a, size)
+            for b in range(a, size):
+                out[at + b - a] = s.outer[a, b]
             at += size - a
         return
     for a in range(rank):
-        put(out, at, s.profiles[lane, a], a, rank)
+        put(out, at, s.profiles[lane, a], a, rank - a)
         at += rank - a
         if learned:
             out[at] = lam_bias * lam * s.border[a, lane] / s.corner[lane]

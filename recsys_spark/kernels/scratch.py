@@ -9,7 +9,7 @@ import numpy as np
 from recsys_spark.kernels.lanes import EXTRA
 from recsys_spark.kernels.machine import LANES
 from recsys_spark.kernels.rows import F32, F64, I64, aligned
-from recsys_spark.kernels.tile import stride
+from recsys_spark.kernels.tile import HALF, stride
 
 BATCH = 64  # ratings gathered at a time
 _ONE_A_ROW = ("coupling", "step", "going", "change", "largest", "objective", "apart")
@@ -45,7 +45,7 @@ class Scratch(NamedTuple):
     profiles: F32  # (L, K + 2, S) M of the factors
     coupling: F64  # (L,) λ² / corner, 0 without a bias
     batch: I64  # (L,) the rows in the lanes
-    left: F64  # ((K + 1) (K + 2) / 2,) a row's M
+    left: F64  # ((K + 1) (K + 2) / 2 + 8,) a row's M
     system: F64  # (K + 1, K + 1) the float64 way out
     inner: F64  # (K + 1, K + 1)
     outer: F64  # (K + 1, K + 1)
@@ -79,7 +79,7 @@ def scratch_for(width: int) -> Scratch:
         bad=aligned((1, LANES), f32),
         profiles=aligned((LANES, width + 2, s), f32),
         batch=np.zeros(LANES, np.int64),
-        left=np.zeros(n * (n + 1) // 2),
+        left=aligned((n * (n + 1) // 2 + HALF,), f64),
         system=np.zeros((n, n)),
         inner=np.zeros((n, n)),
         outer=np.zeros((n, n)),

@@ -10,7 +10,7 @@ from numba import njit
 
 from recsys_spark.kernels.rows import F32, F64, Csr
 from recsys_spark.kernels.scratch import Scratch
-from recsys_spark.kernels.uncounted import put
+from recsys_spark.kernels.tile import put
 
 KEPT = 64  # entries from which a row's sums are kept
 
@@ -29,7 +29,7 @@ def pack(out: F32, lane: int, lanes: tuple[int, ...], s: Scratch) -> None:
     at = 0
     for i in range(kk + 2):
         first = i if i < kk else 0
-        put(out, at, s.grams[lane, i], first, kk)
+        put(out, at, s.grams[lane, i], first, kk - first)  # what is too much, the next row overwrites
         at += kk - first
     wide = out.view(np.float64)
     for j in range(3):
@@ -43,7 +43,7 @@ def unpack(kept: F32, lane: int, lanes: tuple[int, ...], s: Scratch) -> None:
     at = 0
     for i in range(kk + 2):
         first = i if i < kk else 0
-        put(s.grams[lane, i], first, kept, at, at + kk - first)
+        put(s.grams[lane, i], first, kept, at, kk - first)  # what is too much goes beyond the rank
         at += kk - first
     wide = kept.view(np.float64)
     for j in range(3):

@@ -224,3 +224,23 @@ def gather_rows(
         return context.get_dummy_value()
 
     return types.void(buf, factors, cols, types.int64, types.int64, lanes), codegen
+
+
+@intrinsic
+def put(typing: Any, out: Any, at: Any, source: Any, begin: Any, count: Any) -> tuple[Any, Callable[..., Any]]:
+    """out[at + j] = source[begin + j] for j < count, eight at a time: up to seven more, which are the caller's care.
+
+    One-dimensional arrays that do not overlap, of float32 or of float64, or of float32 into float64.
+    """
+    for array in (out, source):
+        require(types.float64 if array.dtype == types.float64 else types.float32, array)
+    wider = out.dtype != source.dtype
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        to, given = (Pointer(context, builder, signature.args[n], args[n], HALF) for n in (0, 2))
+        with cgutils.for_range_slice(builder, constant(0), args[4], constant(HALF)) as (j, _):
+            found = given.vector(builder.add(args[3], j))
+            to.store(builder.fpext(found, doubles(HALF)) if wider else found, builder.add(args[1], j))
+        return context.get_dummy_value()
+
+    return types.void(out, types.int64, source, types.int64, types.int64), codegen

@@ -3,20 +3,12 @@
 Numba counts references to every array that a view, a field of a tuple or an inlined function's argument names: an
 atomic addition each, which took a third of a half-sweep at rank 32. A function compiled by
 `uncounted` counts none: its caller holds all arrays, and it cannot make any. Nor can what it calls, be it that
-`np.zeros`, a copy, or the assignment of a slice to a slice, which provides for overlap (`put` does not).
+`np.zeros`, a copy, or the assignment of a slice to a slice, which provides for overlap (`tile.put` does not).
 """
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
 # Numba's own name for it is not public, but as old as its reference counts; it uses it for its sorts and strings.
 uncounted = njit(cache=True, nogil=True, _nrt=False)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def put(out: np.ndarray, at: int, source: np.ndarray, begin: int, end: int) -> None:
-    """out[at:] = source[begin:end], one-dimensional arrays that do not overlap."""
-    for j in range(begin, end):
-        out[at + j - begin] = source[j]
