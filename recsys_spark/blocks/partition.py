@@ -6,21 +6,34 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# A row costs its ratings plus the work of its own solve, about as much as this many ratings (rank 20 to 64).
-ROW_COST = 16
+# What a row costs beside its ratings, counted in ratings, at rank 32 (at rank 64 a half more, at 10 a little less).
+OWN_COST = 40  # it is solved
+FEATURED_COST = 200  # it is solved twice, and adds to the sums of the side's projection
+UNRATED_COST = 4  # it equals its prior
 
 
-def balanced_bounds(counts: np.ndarray, blocks: int) -> np.ndarray:
+def own_cost(n_features: int) -> int:
+    """What a rated row costs beside its ratings, of a side with so many feature columns."""
+    return FEATURED_COST if n_features else OWN_COST
+
+
+def row_costs(counts: np.ndarray, n_features: int) -> np.ndarray:
+    """What rows of so many ratings cost an iteration, (n,) int64, in ratings."""
+    counts = np.asarray(counts, np.int64)
+    return np.where(counts > 0, counts + own_cost(n_features), UNRATED_COST)
+
+
+def balanced_bounds(costs: np.ndarray, blocks: int) -> np.ndarray:
     """Row numbers (blocks + 1,) int64 that cut rows into ``blocks`` ranges, the costliest as cheap as can be.
 
-    A range costs Σ (ratings + ROW_COST). Rows are never split, so one row with most of the ratings makes one heavy
-    block; ranges may be empty. Among the cuts of least maximum, those nearest to equal shares are taken.
+    ``costs`` are whole numbers above 0 (`row_costs`). Rows are never split, so one row with most of the ratings makes
+    one heavy block; ranges may be empty. Among the cuts of least maximum, those nearest to equal shares are taken.
 
     >>> balanced_bounds(np.array([1000, 10, 10, 980]), 2).tolist()
     [0, 2, 4]
     """
-    rows = len(counts)
-    edge = np.r_[0, np.cumsum(np.asarray(counts, np.int64) + ROW_COST)]
+    rows = len(costs)
+    edge = np.r_[0, np.cumsum(np.asarray(costs, np.int64))]
     most = _least_maximum(edge, blocks)
     earliest = [rows]  # cuts from the last one back, no block costing more than that
     for _ in range(blocks):

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS
-from recsys_spark.blocks.partition import balanced_bounds, lookup
+from recsys_spark.blocks.partition import balanced_bounds, lookup, row_costs
 from recsys_spark.errors import DataError
 
 MOST_ROWS = 2**31 - 1
@@ -224,4 +224,4 @@ def plan_side(
     check_rows(side, len(merged))
     counts = np.zeros(len(merged))
     counts[lookup(merged, ids)] = rated.column("count").to_numpy()
-    return SidePlan(merged, balanced_bounds(counts, blocks), n_features)
+    return SidePlan(merged, balanced_bounds(row_costs(counts, n_features), blocks), n_features)

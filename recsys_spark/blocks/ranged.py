@@ -22,7 +22,7 @@ from recsys_spark.blocks.build import Graphs, all_pieces, blocks_of, gather, mer
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, SIDE_NAMES, USERS, Block, other
 from recsys_spark.blocks.named import Answer, Ask, Known, Own, answers, merge_named, names
-from recsys_spark.blocks.partition import ROW_COST, balanced_bounds
+from recsys_spark.blocks.partition import UNRATED_COST, balanced_bounds, own_cost
 from recsys_spark.blocks.pieces import Piece
 from recsys_spark.blocks.plan import Cuts, Layout, SideCuts, check_rated
 from recsys_spark.blocks.transfer import fast_transfer
@@ -87,7 +87,7 @@ def cut_side(ratings: EncodedRatings, side: int, features: DataFrame | None, n_f
     """Cuts that even out what blocks cost, as far as a sample of ids can tell.
 
     An id is in the sample with a probability of c/τ, at most 1, and counts for max(c, τ): c is what its row costs (as
-    `partition.balanced_bounds` has it), τ a constant share of all costs. A hash of the id decides, so that the cuts do
+    `partition.row_costs` has it), τ a constant share of all costs. A hash of the id decides, so that the cuts do
     not depend on how the ratings are partitioned. Where there are few ids, all of them are in it.
     """
     wanted = max(SAMPLE, _SAMPLE_A_BLOCK * blocks)
@@ -99,14 +99,15 @@ def cut_side(ratings: EncodedRatings, side: int, features: DataFrame | None, n_f
                 features.select(F.col("id").cast(kind).alias("id"), F.lit(0).cast("long").alias("count"))
             )
             tallies = tallies.groupBy("id").agg(F.sum("count").alias("count"))
-        costs = tallies.select("id", (F.col("count") + ROW_COST).alias("cost"))
+        rated = F.when(F.col("count") > 0, F.col("count") + own_cost(n_features))
+        costs = tallies.select("id", rated.otherwise(UNRATED_COST).alias("cost"))
         least = costs.agg((F.sum("cost") / wanted).alias("least"))
         drawn = F.pmod(F.xxhash64("id"), F.lit(_RANDOM)) / _RANDOM < F.col("cost") / F.col("least")
         found = costs.crossJoin(F.broadcast(least)).where(drawn)
         sample = found.select("id", F.greatest("cost", "least").alias("cost")).toArrow().sort_by("id")
     ids = sample["id"].combine_chunks()
     ids = ids.cast(pa.int64() if pa.types.is_integer(ids.type) else pa.string())
-    bounds = balanced_bounds(sample["cost"].to_numpy() - ROW_COST, blocks)[1:-1]
+    bounds = balanced_bounds(sample["cost"].to_numpy(), blocks)[1:-1]
     return SideCuts(ids.take(pa.array(bounds[bounds < len(ids)])), blocks, n_features)
 
 

@@ -17,6 +17,7 @@ from recsys_spark.blocks import build, ranged
 from recsys_spark.blocks.build import blocks_of, row_bytes
 from recsys_spark.blocks.encoded import EncodedRatings
 from recsys_spark.blocks.layout import ITEMS, USERS
+from recsys_spark.blocks.partition import row_costs
 from recsys_spark.blocks.pieces import build_blocks
 from recsys_spark.blocks.plan import Plan, SidePlan
 from recsys_spark.blocks.ranged import cut_side, ranged_blocks
@@ -98,7 +99,7 @@ def test_a_sample_cuts_evenly_and_does_not_know_of_partitions(
     assert cuts[0].starts.equals(cuts[1].starts)
     assert counts is not None
     counts = counts.sort_by("id")
-    costs = counts["count"].to_numpy() + ranged.ROW_COST
+    costs = row_costs(counts["count"].to_numpy(), 0)
     shares = np.diff(np.r_[0, np.cumsum(costs)][cuts[0].edges(counts["id"].combine_chunks())])
     assert shares.max() <= 1.5 * max(shares.mean(), costs.max())
 

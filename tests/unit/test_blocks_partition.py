@@ -10,25 +10,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_spark.blocks.partition import ROW_COST, balanced_bounds, lookup
+from recsys_spark.blocks.partition import (
+    FEATURED_COST,
+    OWN_COST,
+    UNRATED_COST,
+    balanced_bounds,
+    lookup,
+    row_costs,
+)
 
 
-def costs(counts: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    edge = np.r_[0, np.cumsum(counts + ROW_COST)]
-    return np.diff(edge[bounds])
+def ranges(costs: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """What each range costs."""
+    return np.diff(np.r_[0, np.cumsum(costs)][bounds])
 
 
 @settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 5000), blocks=st.integers(1, 64), tail=st.floats(0.6, 3))
 def test_heavy_tails_are_cut_evenly_where_no_row_is_in_the_way(seed: int, rows: int, blocks: int, tail: float) -> None:
-    counts = np.ceil(np.random.default_rng(seed).pareto(tail, rows) * 10).clip(max=1e6).astype(np.int64)
-    bounds = balanced_bounds(counts, blocks)
+    costs = np.ceil(np.random.default_rng(seed).pareto(tail, rows) * 10).clip(max=1e6).astype(np.int64) + 1
+    bounds = balanced_bounds(costs, blocks)
     assert bounds[0] == 0
     assert bounds[-1] == rows
     assert len(bounds) == blocks + 1
     assert (np.diff(bounds) >= 0).all()
-    found = costs(counts, bounds)
-    mean, largest = found.mean(), (counts + ROW_COST).max()
+    found = ranges(costs, bounds)
+    mean, largest = found.mean(), costs.max()
     assert found.max() <= max(1.5 * mean, largest, mean + largest)
     if largest <= mean / 2:
         assert found.max() <= 1.5 * mean
@@ -37,20 +44,27 @@ def test_heavy_tails_are_cut_evenly_where_no_row_is_in_the_way(seed: int, rows: 
 @pytest.mark.parametrize("where", [0, 500, 999])
 @pytest.mark.parametrize("blocks", [2, 3, 8])
 def test_one_item_in_every_users_list(where: int, blocks: int) -> None:
-    counts = np.full(1000, 20)
-    counts[where] = 20_000  # as much as all the others together
-    found = costs(counts, balanced_bounds(counts, blocks))
-    own = 20_000 + ROW_COST
-    assert found.max() <= max(1.5 * found.mean(), own)
+    costs = np.full(1000, 20)
+    costs[where] = 20_000  # as much as all the others together
+    found = ranges(costs, balanced_bounds(costs, blocks))
+    assert found.max() <= max(1.5 * found.mean(), 20_000)
 
 
 @settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(0, 7), blocks=st.integers(1, 4))
 def test_no_cut_has_a_smaller_maximum(seed: int, rows: int, blocks: int) -> None:
-    counts = np.random.default_rng(seed).integers(0, 200, rows)
+    costs = np.random.default_rng(seed).integers(1, 200, rows)
     every = itertools.combinations_with_replacement(range(rows + 1), blocks - 1)
-    best = min(costs(counts, np.array([0, *cuts, rows])).max() for cuts in every)
-    assert costs(counts, balanced_bounds(counts, blocks)).max() == best
+    best = min(ranges(costs, np.array([0, *cuts, rows])).max() for cuts in every)
+    assert ranges(costs, balanced_bounds(costs, blocks)).max() == best
+
+
+@pytest.mark.parametrize(("n_features", "own"), [(0, OWN_COST), (3, FEATURED_COST)])
+def test_many_rows_of_few_ratings_weigh_as_much_as_few_of_many(n_features: int, own: int) -> None:
+    counts = np.r_[np.full(10, 1000 + 99 * own), np.full(1000, 10), np.zeros(5)]
+    costs = row_costs(counts, n_features)
+    assert costs.tolist() == [1000 + 100 * own] * 10 + [10 + own] * 1000 + [UNRATED_COST] * 5
+    assert balanced_bounds(costs, 2)[1] == 10
 
 
 @settings(deadline=None)
