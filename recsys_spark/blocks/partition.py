@@ -8,7 +8,9 @@ import pyarrow.compute as pc
 
 # What a row costs beside its ratings, counted in ratings, at rank 32 (at rank 64 a half more, at 10 a little less).
 OWN_COST = 40  # it is solved
-FEATURED_COST = 200  # it is solved twice, and adds to the sums of the side's projection
+# It is solved twice, and adds to the sums of the side's projection: 200 to an iteration. But building a block costs
+# what its ratings do: with 200 builds took a tenth longer, with 80 neither they nor iterations (docs/performance.md).
+FEATURED_COST = 80
 UNRATED_COST = 4  # it equals its prior
 
 
