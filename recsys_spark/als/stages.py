@@ -6,10 +6,8 @@ Here: what they share, and the one that broadcasts rows. `routed` has the one th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from recsys_spark.als.adding import added, by_group, groups_for
 from recsys_spark.als.executor import Work
@@ -30,23 +28,24 @@ if TYPE_CHECKING:
 
 
 class Published:
-    """A side's rows as they are broadcast.
+    """A side's rows as they are broadcast: factors (n, k) and biases (n,), which are padded where they are used.
 
-    Pickled, factors are (n, k); what comes out of a pickle begins anywhere, and what `pad` makes begins at a cache line
-    and lies in large pages, which the Gram's gather is up to a third faster for.
+    What comes out of a pickle begins anywhere; what `pad` makes begins at a cache line and lies in large pages, for which
+    the Gram's gather is up to a third faster.
     """
 
     def __init__(self, factors: F32, biases: F32) -> None:
-        self.rank = factors.shape[1]
-        self.other = Other(pad(factors), biases)
+        self.factors, self.biases = factors, biases
 
-    @property
-    def factors(self) -> F32:
-        """(n, k)."""
-        return self.other.factors[:, : self.rank]
+    @cached_property
+    def other(self) -> Other:
+        """The rows as kernels take them."""
+        padded = pad(self.factors)
+        self.factors = padded[:, : self.factors.shape[1]]  # one copy is enough
+        return Other(padded, self.biases)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Published, (np.ascontiguousarray(self.factors), self.other.biases)
+        return Published, (self.factors, self.biases)
 
 
 class BroadcastViews:
@@ -68,7 +67,7 @@ class BroadcastViews:
         mine = NO_ROWS
         if Needs.MINE in needs:
             known = self._rows[block.side].value
-            mine = Rows(block.start, known.factors[rows].copy(), known.other.biases[rows])
+            mine = Rows(block.start, known.factors[rows].copy(), known.biases[rows])
         across = self._rows[other(block.side)].value.other if Needs.OTHER in needs else NO_OTHER
         return View(across, kept, own=own, own_start=block.start, mine=mine)
 

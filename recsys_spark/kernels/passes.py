@@ -101,7 +101,7 @@ def row_pass(  # type: ignore[no-untyped-def]
                 else:
                     add_pull(lane, row, features, means, lam_bias, rank, size, scale_right, s, right)
                     if kind == NORMAL:
-                        profiled(lane, lam_bias, rank, learned, lanes, s, s.left)
+                        profiled(lane, lam_bias, rank, learned, lanes, s)
                         add_outer(row, features, d, left, scale, normal)
                     elif kind == GRADIENT:
                         add_diagonal(lane, row, features, lam_bias, rank, size, scale, s, normal)

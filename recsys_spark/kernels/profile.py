@@ -13,7 +13,6 @@ from recsys_spark.kernels.gram import NONE, ONE
 from recsys_spark.kernels.lanes import BLOCK, from_lanes, inverse_block, square_block
 from recsys_spark.kernels.lanewise import precisions
 from recsys_spark.kernels.machine import LANES
-from recsys_spark.kernels.rows import F64
 from recsys_spark.kernels.scratch import Scratch
 from recsys_spark.kernels.solve import solve_wide
 from recsys_spark.kernels.tile import put
@@ -39,10 +38,9 @@ def profile_rows(learned: bool, lanes: tuple[int, ...], s: Scratch) -> None:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def profiled(
-    lane: int, lam_bias: float, rank: int, learned: bool, lanes: tuple[int, ...], s: Scratch, out: F64
-) -> None:
-    """Upper triangle of a lane's M by rows, into ``out`` (≥ size (size + 1) / 2 + 8,), after `profile_rows`."""
+def profiled(lane: int, lam_bias: float, rank: int, learned: bool, lanes: tuple[int, ...], s: Scratch) -> None:
+    """Upper triangle of a lane's M by rows, into ``left``, after `profile_rows`."""
+    out = s.left
     size = rank + 1 if learned else rank
     lam = s.lam[lane]
     at = 0

@@ -45,7 +45,7 @@ class Scratch(NamedTuple):
     profiles: F32  # (L, K + 2, S) M of the factors
     coupling: F64  # (L,) λ² / corner, 0 without a bias
     batch: I64  # (L,) the rows in the lanes
-    left: F64  # ((K + 1) (K + 2) / 2 + 8,) a row's M
+    left: F64  # ((K + 1) (K + 2) / 2 + 8,) a row's M, and what `tile.put` writes too much
     system: F64  # (K + 1, K + 1) the float64 way out
     inner: F64  # (K + 1, K + 1)
     outer: F64  # (K + 1, K + 1)
