@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class Published:
     """A side's rows as they are broadcast: factors (n, k) and biases (n,), which are padded where they are used.
 
-    What comes out of a pickle begins anywhere; what `pad` makes begins at a cache line and lies in large pages, for which
-    the Gram's gather is up to a third faster.
+    What comes out of a pickle begins anywhere; what `pad` makes begins at a cache line and lies in large pages. The
+    Gram's gather is up to a third faster so.
     """
 
     def __init__(self, factors: F32, biases: F32) -> None:
